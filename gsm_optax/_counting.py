@@ -1,0 +1,140 @@
+"""Whole numbers up to 2**47 without 64-bit integers.
+
+JAX computes in 32 bits unless told otherwise, and a model may have more than
+2**31 - 1 weights. A `Count` is such a number in two limbs, ``high * 2**16 + low``.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_LIMB_BITS = 16
+_LIMB = 1 << _LIMB_BITS
+
+
+class Count(NamedTuple):
+  """``high * 2**16 + low`` with ``0 <= low < 2**16``; both int32 scalars."""
+
+  high: jax.Array
+  low: jax.Array
+
+  @classmethod
+  def of(cls, value: "int | jax.Array | Count") -> "Count":
+    """From a Python int below 2**47, or an integer array."""
+    if isinstance(value, Count):
+      return value
+    if isinstance(value, int):
+      return cls(jnp.int32(value >> _LIMB_BITS), jnp.int32(value & (_LIMB - 1)))
+    return cls(
+      (value >> _LIMB_BITS).astype(jnp.int32), (value & (_LIMB - 1)).astype(jnp.int32)
+    )
+
+  def __ge__(self, other: "Count") -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    return (self.high > other.high) | (
+      (self.high == other.high) & (self.low >= other.low)
+    )
+
+  def minus(self, other: "Count") -> "Count":
+    """The difference, which must not be negative."""
+    low = self.low - other.low
+    return Count(self.high - other.high + (low >> _LIMB_BITS), low & (_LIMB - 1))
+
+  def to_int32(self) -> jax.Array:
+    """As one int32, at most 2**31 - 1."""
+    fits = self.high < (1 << 15)
+    return jnp.where(fits, self.high * _LIMB + self.low, np.iinfo(np.int32).max)
+
+
+def total(parts: Sequence[jax.Array]) -> Count:
+  """The exact sum of up to 2**15 parts, as `count_true` gives them."""
+  high, low = jnp.int32(0), jnp.int32(0)
+  for part in parts:
+    if part.ndim:
+      # Sums of 8-bit digits of a vector of 2**23 stay below 2**31.
+      digits = [jnp.sum((part >> shift) & 0xFF, dtype=jnp.int32) for shift in (0, 8)]
+      part_high = jnp.sum(part >> 16, dtype=jnp.int32)
+      part_high += digits[1] >> 8
+      part_low = digits[0] & 0xFFFF
+      part_high += digits[0] >> 16
+      part_low += (digits[1] & 0xFF) << 8
+    else:
+      part_high, part_low = part >> _LIMB_BITS, part & (_LIMB - 1)
+    high, low = high + part_high, low + part_low
+    high, low = high + (low >> _LIMB_BITS), low & (_LIMB - 1)
+  return Count(high, low)
+
+
+def count_true(mask: jax.Array) -> jax.Array:
+  """How many are True: int32, in a vector of parts where a scalar could overflow."""
+  if mask.size < 1 << 31:
+    return jnp.sum(mask, dtype=jnp.int32)
+  for axis, length in enumerate(mask.shape):
+    if length <= 1 << 23 and mask.size // length < 1 << 31:
+      others = tuple(i for i in range(mask.ndim) if i != axis)
+      return jnp.sum(mask, axis=others, dtype=jnp.int32)
+  raise ValueError(
+    f"An array of shape {mask.shape} is too large to be counted exactly."
+  )
+
+
+def floor_of_share(share: "float | jax.Array", n: int) -> "int | Count":
+  r"""``floor(share * n)``, exactly.
+
+  A share such as 0.29 or 1/49 is not a binary fraction, so that its product with 100
+  or 49 lies just under the whole number that was meant. A product closer to the next
+  whole number than its rounding error is taken as that number:
+
+  .. math:: \lfloor x + \min(1/2, \varepsilon x) \rfloor, \quad x = share \cdot n
+
+  with :math:`\varepsilon` half the spacing of the share's floating-point type.
+
+  Args:
+    share: from 0 to 1; a Python number, or a floating-point scalar that may be traced.
+      What lies outside is clipped; a NaN counts as 0.
+    n: a Python int below 2**47.
+
+  Returns:
+    A Python int for a Python number, else a `Count`.
+  """
+  if not isinstance(share, jax.Array):
+    product = Fraction(share) * n
+    return math.floor(product + min(Fraction(1, 2), product / (1 << 53)))
+
+  # Sixteen bits at a time: multiplying by 2**16 and taking the fraction are exact.
+  share = jnp.where(share > 0, jnp.minimum(share, 1), jnp.zeros_like(share))
+  rest, digits = share, list[jax.Array]()
+  for _ in range(4):
+    rest = rest * _LIMB
+    whole = jnp.floor(rest)
+    digits.append(whole.astype(jnp.uint32))
+    rest = rest - whole
+  n_limbs = [(n >> (_LIMB_BITS * i)) & (_LIMB - 1) for i in range(3)]
+  # columns[i] holds multiples of 2**(16 * (i - 4)); digits[0] may be 2**16 (share 1),
+  # so that it is split off to keep the partial products within 32 bits.
+  is_one = digits[0] == _LIMB
+  digits[0] = jnp.where(is_one, jnp.uint32(0), digits[0])
+  columns = [jnp.uint32(0) for _ in range(8)]
+  for i, digit in enumerate(reversed(digits)):
+    for j, limb in enumerate(n_limbs):
+      partial = digit * jnp.uint32(limb)
+      columns[i + j] += partial & (_LIMB - 1)
+      columns[i + j + 1] += partial >> _LIMB_BITS
+  epsilon = float(jnp.finfo(share.dtype).eps) / 2
+  slack = jnp.minimum(0.5, share * float(n) * epsilon) * float(_LIMB)
+  slack_high = jnp.floor(slack)
+  columns[3] += slack_high.astype(jnp.uint32)
+  columns[2] += ((slack - slack_high) * _LIMB).astype(jnp.uint32)
+  for i in range(7):
+    columns[i + 1] += columns[i] >> _LIMB_BITS
+    columns[i] &= _LIMB - 1
+  exact = Count.of(n)
+  high = (columns[5] + (columns[6] << _LIMB_BITS)).astype(jnp.int32)
+  return Count(
+    jnp.where(is_one, exact.high, high),
+    jnp.where(is_one, exact.low, columns[4].astype(jnp.int32)),
+  )

@@ -1,0 +1,223 @@
+"""Global Sparse Momentum SGD as a gradient transformation."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from gsm_optax._quota import check_density, quota
+from gsm_optax._saliency import first_order_taylor
+from gsm_optax._selection import bit_pattern, threshold_pattern
+from gsm_optax._trees import Prunable, is_hole, prunable_leaves, prunable_tree
+
+
+class KeepTopSaliencyState(NamedTuple):
+  """State of `keep_top_saliency`: two scalars, whatever the model's size.
+
+  Attributes:
+    count: int32, the number of updates so far.
+    threshold: float32, the saliency that a weight had to reach in the last update.
+  """
+
+  count: jax.Array
+  threshold: jax.Array
+
+
+def keep_top_saliency(
+  density: optax.ScalarOrSchedule, *, prunable: Prunable = None
+) -> optax.GradientTransformationExtraArgs:
+  r"""Lets the gradient reach only the weights that matter most for the current batch.
+
+  Each weight's saliency is the first-order Taylor estimate of how much the loss would
+  change without it. The gradient of the Q weights with the greatest saliency, among
+  all prunable weights of the model together, passes; that of the others is zeroed:
+
+  .. math::
+    T(w) &= \left| \frac{\partial L}{\partial w} \, w \right| \\
+    B &= \begin{cases}
+      1 & T(w) \ge \text{the Q-th greatest } T \\ 0 & \text{otherwise} \end{cases}
+      \qquad Q = \lfloor density \cdot n \rfloor \\
+    g &\leftarrow B \circ \frac{\partial L}{\partial w}
+
+  The choice is made anew at every step: a weight left passive by one batch may be
+  active for the next. Followed by weight decay and momentum, as in `gsm`, this makes
+  the weights that are seldom chosen vanish. Ties with the threshold pass.
+
+  Place it first in a chain: it needs the raw gradient, and the params.
+
+  A saliency that is not a number takes no place among the Q, and its gradient passes
+  as it is: the masks of the other weights are those for a zero there, and
+  `optax.apply_if_finite`, or whatever else watches for NaN, still sees it. An infinite
+  saliency is the greatest. If Q exceeds the number of numbers, all of them pass.
+
+  Args:
+    density: the share of the prunable weights to keep active, in (0, 1]: a Python
+      number, a scalar that may be traced, or a schedule of the step count. Values that
+      are only known while running are clipped so that 1 <= Q <= n.
+    prunable: which leaves take part, as `optax.masked` takes its ``mask``: a pytree of
+      booleans with the structure of the params (or a prefix of it), or a callable that
+      makes one of the params. ``None``: the leaves with two or more dimensions. The
+      others pass unchanged.
+
+  Returns:
+    A transformation whose updates have the gradients' structure, shapes and types, and
+    whose state is a `KeepTopSaliencyState`.
+
+  Raises:
+    ValueError: at once for a density that is a Python number outside (0, 1]; by
+      ``init`` for one so small that Q is 0, for params of which nothing is prunable,
+      for prunable leaves that do not hold floating-point numbers and for a `prunable`
+      that does not fit; by ``update`` without params.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import gsm_optax
+    >>> params = {"kernel": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "bias": jnp.ones(2)}
+    >>> gradients = {"kernel": jnp.array([[5., 1.], [-1., 1.]]), "bias": jnp.ones(2)}
+    >>> tx = gsm_optax.keep_top_saliency(density=0.5)
+    >>> updates, state = tx.update(gradients, tx.init(params), params)
+    >>> print(updates["kernel"])  # the saliencies are 5, 2, 3 and 4
+    [[5. 0.]
+     [0. 1.]]
+    >>> print(updates["bias"], state.threshold)
+    [1. 1.] 4.0
+
+  References:
+    Ding et al., `Global Sparse Momentum SGD for Pruning Very Deep Neural Networks
+    <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 7.
+  """
+  check_density(density)
+
+  def init_fn(params: optax.Params) -> KeepTopSaliencyState:
+    leaves = jax.tree.leaves(params)
+    # `optax.tree.map_params` calls with a placeholder of which nothing can be known.
+    if not leaves or any(hasattr(leaf, "shape") for leaf in leaves):
+      n = sum(leaf.size for leaf in prunable_leaves(prunable, params))
+      if not callable(density):
+        quota(density, n)
+    return KeepTopSaliencyState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+
+  def update_fn(
+    updates: optax.Updates,
+    state: KeepTopSaliencyState,
+    params: optax.Params | None = None,
+    **extra_args: Any,
+  ) -> tuple[optax.Updates, KeepTopSaliencyState]:
+    del extra_args
+    if params is None:
+      raise ValueError(
+        "The saliency of a weight is |gradient * weight|: pass the params too, as in"
+        " `update(gradients, state, params)`."
+      )
+    gradients, structure = jax.tree.flatten(updates, is_leaf=is_hole)
+    weights = structure.flatten_up_to(params)
+    chosen = structure.flatten_up_to(prunable_tree(prunable, params))
+    places = [
+      i
+      for i, (gradient, prune) in enumerate(zip(gradients, chosen, strict=True))
+      if not is_hole(gradient) and prune
+    ]
+    prunable_weights = prunable_leaves(True, [weights[i] for i in places])
+    n = sum(weight.size for weight in prunable_weights)
+    q = quota(density(state.count) if callable(density) else density, n)
+    # The barrier keeps the patterns as they were counted: fused into its users, the
+    # product could be rounded differently in the mask and in the count.
+    patterns = lax.optimization_barrier(
+      [bit_pattern(first_order_taylor(gradients[i], weights[i])) for i in places]
+    )
+    threshold = threshold_pattern(patterns, q)
+    for i, pattern in zip(places, patterns, strict=True):
+      # Patterns of NaN lie above that of infinity, so they pass.
+      gradient = gradients[i]
+      gradients[i] = jnp.where(pattern >= threshold, gradient, jnp.zeros_like(gradient))
+    return jax.tree.unflatten(structure, gradients), KeepTopSaliencyState(
+      optax.safe_increment(state.count),
+      lax.bitcast_convert_type(threshold, jnp.float32),
+    )
+
+  return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def gsm(
+  learning_rate: optax.ScalarOrSchedule,
+  density: optax.ScalarOrSchedule = 0.1,
+  momentum: float | jax.Array = 0.98,
+  weight_decay: optax.ScalarOrSchedule = 1e-4,
+  *,
+  nesterov: bool = False,
+  prunable: Prunable = None,
+  accumulator_dtype: Any | None = None,
+) -> optax.GradientTransformationExtraArgs:
+  r"""Global Sparse Momentum SGD: trains a network so that all but Q weights vanish.
+
+  At every step the gradient reaches only the Q prunable weights with the greatest
+  saliency `T(w)` on the current batch (see `keep_top_saliency`); all prunable weights
+  decay; both go through the momentum:
+
+  .. math::
+    Z &\leftarrow \beta Z + \eta W + B \circ \frac{\partial L}{\partial W} \\
+    W &\leftarrow W - \alpha Z
+
+  with learning rate :math:`\alpha`, momentum :math:`\beta` and weight decay
+  :math:`\eta`. Leaves that are not prunable (biases, normalisation) are trained with
+  their full gradient and without decay.
+
+  A passive weight shrinks by about :math:`\alpha \eta / (1 - \beta)` of itself per
+  step, so a high momentum, and enough steps at a high learning rate, are what make it
+  vanish. After training, `gsm_optax.prune` with the same density sets the vanished
+  weights to exactly zero.
+
+  Args:
+    learning_rate: a scalar or a schedule of the step count.
+    density: the share of the prunable weights to keep, Q / n: a number in (0, 1], a
+      traced scalar, or a schedule of the step count. 1 / density is the compression.
+    momentum: 0.98 to 0.99, for vanishing to be quick enough.
+    weight_decay: a scalar or a schedule of the step count.
+    nesterov: as `torch.optim.SGD` does it.
+    prunable: which leaves are pruned, as `optax.masked` takes its ``mask``; ``None``:
+      the leaves with two or more dimensions.
+    accumulator_dtype: type of the momentum; ``None``: that of the params.
+
+  Returns:
+    A transformation with the state of an `optax.chain`: that of `keep_top_saliency`
+    (two scalars), of the momentum (one array per leaf), and of the schedules.
+
+  Raises:
+    ValueError: as `keep_top_saliency` does.
+
+  Example:
+    >>> import jax, jax.numpy as jnp, optax
+    >>> import gsm_optax
+    >>> key = jax.random.key(0)
+    >>> inputs = jax.random.normal(key, (64, 20))
+    >>> params = {"kernel": jax.random.normal(key, (20, 1)), "bias": jnp.zeros(1)}
+    >>> targets = inputs[:, :2] @ jnp.ones((2, 1))  # two inputs of twenty matter
+    >>> def loss_fn(params):
+    ...   outputs = inputs @ params["kernel"] + params["bias"]
+    ...   return jnp.mean((outputs - targets) ** 2)
+    >>> tx = gsm_optax.gsm(0.01, density=0.1, momentum=0.9, weight_decay=1e-2)
+    >>> @jax.jit
+    ... def step(params, state):
+    ...   gradients = jax.grad(loss_fn)(params)
+    ...   updates, state = tx.update(gradients, state, params)
+    ...   return optax.apply_updates(params, updates), state
+    >>> state = tx.init(params)
+    >>> for _ in range(2000):
+    ...   params, state = step(params, state)
+    >>> pruned = gsm_optax.prune(params, density=0.1)
+    >>> [int(i) for i in jnp.flatnonzero(pruned["kernel"][:, 0])]
+    [0, 1]
+
+  References:
+    Ding et al., `Global Sparse Momentum SGD for Pruning Very Deep Neural Networks
+    <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 8.
+  """
+  return optax.chain(
+    keep_top_saliency(density, prunable=prunable),
+    optax.add_decayed_weights(weight_decay, mask=partial(prunable_tree, prunable)),
+    optax.trace(momentum, nesterov, accumulator_dtype),
+    optax.scale_by_learning_rate(learning_rate),
+  )

@@ -1,0 +1,58 @@
+"""How many weights stay: from a density to the exact number Q."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gsm_optax._counting import Count, floor_of_share
+
+
+def check_density(density: Any) -> None:
+  """Raises a ValueError for a Python number that is not a density.
+
+  A traced scalar or a schedule cannot be looked at; `quota` clips what it gives.
+  """
+  if isinstance(density, bool) or not (
+    callable(density)
+    or isinstance(density, int | float | np.number | jax.Array | np.ndarray)
+  ):
+    raise ValueError(
+      "`density` is the share of the prunable weights to keep, a number in (0, 1] or a"
+      f" schedule of such, not {density!r}."
+    )
+  if isinstance(density, int | float | np.number) and not 0 < density <= 1:
+    raise ValueError(
+      f"`density` must be in (0, 1], but it is {density}. It is the share of the"
+      " prunable weights to keep: 0.1 keeps a tenth of them, a compression of 10."
+    )
+
+
+def quota(density: Any, n: int) -> Count:
+  r"""Q, the number of weights that stay: :math:`\lfloor density \cdot n \rfloor`.
+
+  Args:
+    density: a Python number, with which Q is exact, or a scalar array that may be
+      traced, with which it is as exact as the array's type can say; that is clipped to
+      Q = 1 and Q = n.
+    n: the number of prunable weights.
+
+  Raises:
+    ValueError: for a Python number outside (0, 1], or so small that Q would be 0.
+  """
+  check_density(density)
+  if isinstance(density, int | float | np.number):
+    q = floor_of_share(float(density), n)
+    if not q:
+      raise ValueError(
+        f"`density` {density} of {n} prunable weights is less than one weight. Use at"
+        f" least 1/{n} = {1 / n:.3g}."
+      )
+    return Count.of(q)
+  density = jnp.asarray(density)
+  if not jnp.issubdtype(density.dtype, jnp.floating):
+    density = density.astype(jnp.float32)
+  q = Count.of(floor_of_share(density, n))
+  is_zero = (q.high == 0) & (q.low == 0)
+  return Count(q.high, jnp.where(is_zero, 1, q.low))

@@ -1,0 +1,141 @@
+"""What is left of each layer."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+
+from gsm_optax._counting import count_true, total
+from gsm_optax._selection import magnitude_pattern, real_dtype
+from gsm_optax._trees import Prunable, path_name, prunable_leaves, prunable_tree
+
+
+@dataclass(frozen=True)
+class LayerSparsity:
+  """One prunable leaf: its path in the tree, shape, size, and weights not zero."""
+
+  path: str
+  shape: tuple[int, ...]
+  size: int
+  kept: int
+
+  @property
+  def density(self) -> float:
+    """The share of its weights that are not zero."""
+    return self.kept / self.size if self.size else 0.0
+
+
+@dataclass(frozen=True)
+class SparsityReport:
+  """The prunable layers of a model; `str` gives an aligned table."""
+
+  layers: tuple[LayerSparsity, ...]
+
+  @property
+  def size(self) -> int:
+    """Number of prunable weights."""
+    return sum(layer.size for layer in self.layers)
+
+  @property
+  def kept(self) -> int:
+    """Number of prunable weights that are not zero."""
+    return sum(layer.kept for layer in self.layers)
+
+  @property
+  def density(self) -> float:
+    """The share of the prunable weights that are not zero."""
+    return self.kept / self.size
+
+  @property
+  def compression_ratio(self) -> float:
+    """1 / density; infinite if nothing is left."""
+    return self.size / self.kept if self.kept else float("inf")
+
+  def to_dict(self) -> dict[str, Any]:
+    """Plain data, as JSON can hold it."""
+    layers = [
+      {**asdict(layer), "shape": list(layer.shape), "density": layer.density}
+      for layer in self.layers
+    ]
+    return {
+      "layers": layers,
+      "size": self.size,
+      "kept": self.kept,
+      "density": self.density,
+      "compression_ratio": self.compression_ratio,
+    }
+
+  def __str__(self) -> str:
+    rows = [("layer", "shape", "size", "kept", "density")]
+    rows += [
+      (
+        layer.path,
+        " × ".join(map(str, layer.shape)),
+        f"{layer.size:,}",
+        f"{layer.kept:,}",
+        f"{layer.density:.2%}",
+      )
+      for layer in self.layers
+    ]
+    compression = f"{self.compression_ratio:.1f}× smaller"
+    rows.append(
+      ("total", compression, f"{self.size:,}", f"{self.kept:,}", f"{self.density:.2%}")
+    )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+      "  ".join(
+        cell.ljust(width) if i < 2 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+      )
+      for row in rows
+    ]
+    rule = "-" * len(lines[0])
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport:
+  """Counts the weights that are not zero, layer by layer.
+
+  Args:
+    params: any pytree of concrete arrays; sharded ones are counted where they are.
+    prunable: which leaves count, as `optax.masked` takes its ``mask``; ``None``: the
+      leaves with two or more dimensions.
+
+  Returns:
+    A `SparsityReport`: plain data, `print` shows it as a table.
+
+  Raises:
+    ValueError: if nothing is prunable, or `prunable` does not fit the params.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import gsm_optax
+    >>> params = {"kernel": jnp.array([[0.0, 0.0], [2.0, 0.0]]), "bias": jnp.ones(2)}
+    >>> print(gsm_optax.sparsity_report(params))
+    layer   shape         size  kept  density
+    -----------------------------------------
+    kernel  2 × 2            4     1   25.00%
+    -----------------------------------------
+    total   4.0× smaller     4     1   25.00%
+  """
+  prunable_leaves(prunable, params)
+  mask = jax.tree.leaves(prunable_tree(prunable, params))
+  leaves: list[tuple[Any, Any]] = jax.tree_util.tree_leaves_with_path(params)
+  return SparsityReport(
+    tuple(
+      LayerSparsity(path_name(path), tuple(leaf.shape), leaf.size, _count_nonzero(leaf))
+      for (path, leaf), keep in zip(leaves, mask, strict=True)
+      if keep
+    )
+  )
+
+
+@jax.jit
+def _nonzero(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
+  high, low = total([count_true(magnitude_pattern(leaf, real_dtype([leaf])) > 0)])
+  return high, low
+
+
+def _count_nonzero(leaf: jax.Array) -> int:
+  high, low = _nonzero(leaf)
+  return (int(high) << 16) + int(low)
