@@ -1,7 +1,7 @@
 """Global Sparse Momentum SGD as a gradient transformation."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ class KeepTopSaliencyState(NamedTuple):
     threshold: float32, the saliency that a weight had to reach in the last update.
   """
 
-  count: jax.Array
+  count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
   threshold: jax.Array
 
 
@@ -102,7 +102,7 @@ def keep_top_saliency(
 
   def update_fn(
     updates: optax.Updates,
-    state: KeepTopSaliencyState,
+    state: Any,
     params: optax.Params | None = None,
     **extra_args: Any,
   ) -> tuple[optax.Updates, KeepTopSaliencyState]:
@@ -134,7 +134,7 @@ def keep_top_saliency(
       gradient = gradients[i]
       gradients[i] = jnp.where(pattern >= threshold, gradient, jnp.zeros_like(gradient))
     return jax.tree.unflatten(structure, gradients), KeepTopSaliencyState(
-      optax.safe_increment(state.count),
+      cast(jax.Array, optax.safe_increment(state.count)),
       lax.bitcast_convert_type(threshold, jnp.float32),
     )
 

@@ -191,8 +191,8 @@ def freeze_pruned(mask: Any) -> optax.GradientTransformation:
   """
 
   def update_fn(
-    updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None
-  ) -> tuple[optax.Updates, optax.EmptyState]:
+    updates: optax.Updates, state: Any, params: optax.Params | None = None
+  ) -> tuple[optax.Updates, Any]:
     del params
     return apply_mask(updates, mask), state
 
