@@ -15,6 +15,7 @@ import numpy as np
 
 _LIMB_BITS = 16
 _LIMB = 1 << _LIMB_BITS
+_COUNT_BITS = 47
 
 
 class Count(NamedTuple):
@@ -105,36 +106,45 @@ def floor_of_share(share: "float | jax.Array", n: int) -> "int | Count":
     product = Fraction(share) * n
     return math.floor(product + min(Fraction(1, 2), product / (1 << 53)))
 
-  # Sixteen bits at a time: multiplying by 2**16 and taking the fraction are exact.
+  info = jnp.finfo(share.dtype)
+  # float16 cannot hold 2**16.
+  share = share.astype(jnp.promote_types(share.dtype, jnp.float32))
   share = jnp.where(share > 0, jnp.minimum(share, 1), jnp.zeros_like(share))
-  rest, digits = share, list[jax.Array]()
-  for _ in range(4):
-    rest = rest * _LIMB
-    whole = jnp.floor(rest)
-    digits.append(whole.astype(jnp.uint32))
-    rest = rest - whole
-  n_limbs = [(n >> (_LIMB_BITS * i)) & (_LIMB - 1) for i in range(3)]
-  # columns[i] holds multiples of 2**(16 * (i - 4)); digits[0] may be 2**16 (share 1),
-  # so that it is split off to keep the partial products within 32 bits.
+  slack = jnp.minimum(0.5, share * float(n) * (float(info.eps) / 2))
+  # As many limbs as the last bit of a share of 2**-47 needs. digits[0] is 2**16 for a
+  # share of 1: split off to keep the partial products within 32 bits.
+  limbs = -(-(_COUNT_BITS + info.nmant + 1) // _LIMB_BITS)
+  digits = _fraction_limbs(share, limbs)
   is_one = digits[0] == _LIMB
   digits[0] = jnp.where(is_one, jnp.uint32(0), digits[0])
-  columns = [jnp.uint32(0) for _ in range(8)]
+  n_limbs = [(n >> (_LIMB_BITS * i)) & (_LIMB - 1) for i in range(3)]
+  # columns[i] holds multiples of 2**(16 * (i - limbs)).
+  columns = [*reversed(_fraction_limbs(slack, limbs)), *[jnp.uint32(0)] * 4]
   for i, digit in enumerate(reversed(digits)):
     for j, limb in enumerate(n_limbs):
       partial = digit * jnp.uint32(limb)
       columns[i + j] += partial & (_LIMB - 1)
       columns[i + j + 1] += partial >> _LIMB_BITS
-  epsilon = float(jnp.finfo(share.dtype).eps) / 2
-  slack = jnp.minimum(0.5, share * float(n) * epsilon) * float(_LIMB)
-  slack_high = jnp.floor(slack)
-  columns[3] += slack_high.astype(jnp.uint32)
-  columns[2] += ((slack - slack_high) * _LIMB).astype(jnp.uint32)
-  for i in range(7):
+  for i in range(len(columns) - 1):
     columns[i + 1] += columns[i] >> _LIMB_BITS
     columns[i] &= _LIMB - 1
+  low, high, higher = columns[limbs : limbs + 3]
   exact = Count.of(n)
-  high = (columns[5] + (columns[6] << _LIMB_BITS)).astype(jnp.int32)
   return Count(
-    jnp.where(is_one, exact.high, high),
-    jnp.where(is_one, exact.low, columns[4].astype(jnp.int32)),
+    jnp.where(is_one, exact.high, (high + (higher << _LIMB_BITS)).astype(jnp.int32)),
+    jnp.where(is_one, exact.low, low.astype(jnp.int32)),
   )
+
+
+def _fraction_limbs(value: jax.Array, limbs: int) -> list[jax.Array]:
+  """The digits of a number from 0 to 1 in base 2**16, the greatest first.
+
+  Exact: so are the product with 2**16 and the fraction of a float.
+  """
+  digits: list[jax.Array] = []
+  for _ in range(limbs):
+    value = value * _LIMB
+    whole = jnp.floor(value)
+    digits.append(whole.astype(jnp.uint32))
+    value = value - whole
+  return digits
