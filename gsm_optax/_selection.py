@@ -28,9 +28,20 @@ def bit_pattern(scores: jax.Array) -> jax.Array:
   return lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
 
 
+def widen(scores: jax.Array, dtype: Any) -> jax.Array:
+  """The `scores`, non-negative, in a type that holds them, subnormal ones included."""
+  wide = scores.astype(dtype)
+  if dtype != jnp.float64 or scores.dtype == jnp.float64:
+    return wide
+  # Some backends flush subnormals where they convert from float32.
+  bits = bit_pattern(scores)
+  least = np.finfo(np.float32).smallest_subnormal
+  return jnp.where(bits < 1 << 23, bits.astype(dtype) * float(least), wide)
+
+
 def magnitude_pattern(weights: jax.Array, dtype: Any) -> jax.Array:
   """`bit_pattern` of the magnitudes, computed in `dtype`: 0 for zeros and no others."""
-  return bit_pattern(jnp.abs(weights).astype(dtype))
+  return bit_pattern(widen(jnp.abs(weights), dtype))
 
 
 def real_dtype(arrays: Sequence[Any]) -> Any:
@@ -86,7 +97,7 @@ def global_threshold(scores: Any, q: int | jax.Array | Count) -> jax.Array:
     if not 1 <= q <= size:
       raise ValueError(f"q must be from 1 to {size}, the number of scores, not {q}.")
   dtype = jnp.result_type(jnp.float32, *leaves)
-  patterns = [bit_pattern(leaf.astype(dtype)) for leaf in leaves if leaf.size]
+  patterns = [bit_pattern(widen(leaf, dtype)) for leaf in leaves if leaf.size]
   return lax.bitcast_convert_type(threshold_pattern(patterns, Count.of(q)), dtype)
 
 
