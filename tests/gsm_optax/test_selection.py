@@ -1,0 +1,135 @@
+"""`global_threshold` is the q-th greatest score, to the last bit."""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gsm_optax import global_threshold
+
+few = settings(
+  deadline=None,
+  derandomize=True,
+  max_examples=100,
+  # `x64` is the same for every example.
+  suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+# Each is compiled once, so they are few: scalars, empty leaves, every type and mix.
+TREES = (
+  [((), np.float16)],
+  [((), np.float32), ((0,), np.float32), ((3, 4), np.float32)],
+  [((2, 8), ml_dtypes.bfloat16), ((0, 3), np.float16)],
+  [((5,), np.float16), ((2, 3), ml_dtypes.bfloat16), ((1, 2, 1), np.float32)],
+  [((4,), np.float64), ((), np.float64)],
+  [((3,), np.float64), ((2, 2), np.float32), ((3,), np.float16)],
+)
+SPECIAL = [
+  0.0,
+  1.0,  # drawn often: ties
+  np.inf,
+  5e-324,  # the least subnormal of float64, float32, bfloat16 and float16
+  2.0**-149,
+  2.0**-133,
+  2.0**-24,
+  1e-310,  # other subnormals, and the least normal numbers
+  1e-40,
+  2.0**-126,
+  2.0**-1022,
+  3e38,  # close to the largest
+  65504.0,
+  1 + 2.0**-52,  # one unit in the last place from a tie
+  1 + 2.0**-23,
+  1 + 2.0**-7,
+]
+SCORE = st.sampled_from(SPECIAL) | st.floats(min_value=0, allow_nan=False)
+
+
+@st.composite
+def score_trees(draw, score=SCORE):
+  def leaf(shape, dtype):
+    size = int(np.prod(shape))
+    values = draw(st.lists(score, min_size=size, max_size=size))
+    with np.errstate(over="ignore"):
+      return np.abs(np.array(values)).astype(dtype).reshape(shape)
+
+  return [leaf(shape, dtype) for shape, dtype in draw(st.sampled_from(TREES))]
+
+
+def partition(leaves, q):
+  """NumPy's answer, in float64 if a leaf is, else in float32."""
+  dtype = np.float64 if any(leaf.dtype == np.float64 for leaf in leaves) else np.float32
+  scores = np.concatenate([leaf.astype(dtype).ravel() for leaf in leaves])
+  numbers = scores[~np.isnan(scores)]
+  return np.partition(numbers, -q)[-q] if q <= numbers.size else dtype(0)
+
+
+def bits(scalar):
+  return np.asarray(scalar).dtype, np.asarray(scalar).tobytes()
+
+
+def rank(data, leaves):
+  return data.draw(st.integers(1, sum(leaf.size for leaf in leaves)), label="q")
+
+
+@pytest.mark.parametrize("run", [global_threshold, jax.jit(global_threshold)])
+@pytest.mark.usefixtures("x64")
+@given(leaves=score_trees(), data=st.data())
+@few
+def test_is_numpys_partition_bit_for_bit_in_eager_as_in_jit(run, leaves, data):
+  q = rank(data, leaves)
+  assert bits(run(leaves, q)) == bits(partition(leaves, q))
+
+
+@pytest.mark.usefixtures("x64")
+@given(leaves=score_trees(SCORE | st.just(np.nan)), data=st.data())
+@few
+def test_nan_takes_no_place(leaves, data):
+  q = rank(data, leaves)
+  assert bits(jax.jit(global_threshold)(leaves, q)) == bits(partition(leaves, q))
+
+
+@pytest.mark.usefixtures("x64")
+@given(leaves=score_trees(), data=st.data())
+@few
+def test_the_order_of_leaves_changes_nothing(leaves, data):
+  q = rank(data, leaves)
+  permuted = data.draw(st.permutations(leaves))
+  assert bits(global_threshold(permuted, q)) == bits(global_threshold(leaves, q))
+
+
+def test_without_x64_the_answer_for_large_leaves_is_numpys_too():
+  scores = np.random.default_rng(0).lognormal(sigma=10, size=(300, 1000))
+  scores = scores.astype(np.float32)
+  for q in (1, 2, 3_000, 299_999, 300_000):
+    assert bits(global_threshold(scores, q)) == bits(partition([scores], q))
+
+
+def test_negative_zero_counts_as_zero():
+  scores = jnp.array([-0.0, 2.0, -0.0])
+  assert [float(global_threshold(scores, q)) for q in (1, 2, 3)] == [2, 0, 0]
+
+
+def test_is_zero_where_there_are_fewer_numbers_than_places():
+  scores = jnp.array([np.nan, 3.0, np.nan])
+  assert [float(global_threshold(scores, q)) for q in (1, 2, 3)] == [3, 0, 0]
+
+
+@pytest.mark.parametrize("tree", [{}, None, [jnp.zeros(0), jnp.zeros((2, 0))]])
+def test_a_tree_without_scores_is_an_error(tree):
+  with pytest.raises(ValueError, match="no scores"):
+    global_threshold(tree, 1)
+
+
+def test_scores_that_are_not_floating_point_are_an_error():
+  with pytest.raises(ValueError, match=r"must be floating-point.* int32"):
+    global_threshold({"a": jnp.ones(2), "b": jnp.arange(3)}, 1)
+
+
+@pytest.mark.parametrize("q", [-1, 0, 4, np.int64(4)])
+def test_a_rank_outside_the_tree_is_an_error(q):
+  with pytest.raises(ValueError, match=f"from 1 to 3, the number of scores, not {q}"):
+    global_threshold(jnp.ones(3), q)
