@@ -1,0 +1,1 @@
+"""Experiments with gsm_optax: run from a checkout, `python -m experiments.prune`."""

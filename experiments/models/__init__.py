@@ -1,0 +1,7 @@
+"""Models of the experiments, as pure functions of their parameters."""
+
+from experiments.models.functional import Model, from_nnx
+from experiments.models.lenet5 import LeNet5
+from experiments.models.lenet300 import LeNet300
+
+__all__ = ["LeNet5", "LeNet300", "Model", "from_nnx"]

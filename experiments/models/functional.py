@@ -1,0 +1,45 @@
+"""A Flax NNX module as pure functions of its parameters."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+
+class Model(NamedTuple):
+  """What the training loop needs to know of a model.
+
+  Attributes:
+    init: ``key -> (params, batch_stats)``, two pytrees of arrays.
+    apply: ``(params, batch_stats, images, train) -> (logits, batch_stats)``.
+  """
+
+  init: Callable[[jax.Array], tuple[Any, Any]]
+  apply: Callable[[Any, Any, jax.Array, bool], tuple[jax.Array, Any]]
+
+
+def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
+  """The pure functions of the module that `make` builds; its trees are plain dicts."""
+  module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+  definition, _, _ = nnx.split(module, nnx.Param, ...)
+
+  def pure(module: nnx.Module) -> tuple[Any, Any]:
+    _, params, batch_stats = nnx.split(module, nnx.Param, ...)
+    return nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats)
+
+  @jax.jit
+  def init(key: jax.Array) -> tuple[Any, Any]:
+    return pure(make(nnx.Rngs(key)))
+
+  def apply(
+    params: Any, batch_stats: Any, images: jax.Array, train: bool
+  ) -> tuple[jax.Array, Any]:
+    module: Any = nnx.merge(definition, params, batch_stats)
+    module.set_attributes(
+      deterministic=not train, use_running_average=not train, raise_if_not_found=False
+    )
+    logits = module(images)
+    return logits, pure(module)[1]
+
+  return Model(init, apply)

@@ -1,0 +1,190 @@
+"""What a run shows while it goes on and leaves behind: lines, a bar, TensorBoard."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+from rich.console import Console
+from rich.progress import (
+  BarColumn,
+  MofNCompleteColumn,
+  Progress,
+  TextColumn,
+  TimeRemainingColumn,
+)
+from tensorboardX import SummaryWriter
+
+
+def write_json(path: Path, content: Any) -> None:
+  """Writes a whole file or none."""
+  partial = path.with_suffix(".partial")
+  partial.write_text(json.dumps(content, indent=2) + "\n")
+  os.replace(partial, path)
+
+
+class Metrics:
+  """The evaluations of a run, one JSON object a line, and as TensorBoard events."""
+
+  def __init__(self, folder: Path, epochs_done: int | None):
+    """Continues after `epochs_done`, or begins anew with ``None``."""
+    self._path = folder / "metrics.jsonl"
+    self.records: list[dict[str, Any]] = []
+    if epochs_done is not None and self._path.exists():
+      lines = self._path.read_text().splitlines()
+      # A kill may have left half a line, or lines that lead beyond the checkpoint.
+      for line in lines:
+        try:
+          record = json.loads(line)
+        except json.JSONDecodeError:
+          break
+        if record["total_epochs"] > epochs_done:
+          break
+        self.records.append(record)
+    whole = "".join(json.dumps(record) + "\n" for record in self.records)
+    partial = self._path.with_suffix(".partial")
+    partial.write_text(whole)
+    os.replace(partial, self._path)
+    self._file = self._path.open("a")
+    purge = None if epochs_done is None else epochs_done + 1
+    self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+
+  def add(self, record: dict[str, Any]) -> None:
+    """Appends one evaluation."""
+    self.records.append(record)
+    self._file.write(json.dumps(record) + "\n")
+    self._file.flush()
+    for name, value in record.items():
+      if isinstance(value, float):
+        self._events.add_scalar(name, value, record["total_epochs"])
+
+  def close(self) -> None:
+    """Writes what is still held back."""
+    self._file.close()
+    self._events.close()
+
+
+class Display:
+  """A progress bar on a terminal, plain lines elsewhere, nothing if quiet."""
+
+  def __init__(self, quiet: bool):
+    """Shows nothing yet: see `start`."""
+    self.console = Console(highlight=False)
+    self._quiet = quiet
+    self._values: dict[str, str] = {}
+    self._bar = None
+    if self.console.is_terminal and not quiet:
+      self._bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[values]}"),
+        TimeRemainingColumn(),
+        console=self.console,
+      )
+
+  def start(self, total_epochs: int, done: int) -> None:
+    """Begins with `done` of `total_epochs`."""
+    self._total, self._done_before = total_epochs, done
+    self._started = time.perf_counter()
+    if self._bar:
+      self._task = self._bar.add_task("", total=total_epochs, completed=done, values="")
+
+  def __enter__(self) -> Self:
+    if self._bar:
+      self._bar.start()
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    if self._bar:
+      self._bar.stop()
+
+  def say(self, text: str) -> None:
+    """One message, unless quiet."""
+    if not self._quiet:
+      self.console.print(text, soft_wrap=True, markup=False)
+
+  def epoch(self, phase: str, total_epochs: int, loss: jax.Array) -> None:
+    """After each epoch; waits for the device only where somebody looks on."""
+    if self._bar:
+      self._values["loss"] = f"loss {float(loss):.4f}"
+      self._bar.update(self._task, description=phase, completed=total_epochs)
+      self._show_values()
+
+  def _show_values(self) -> None:
+    if self._bar:
+      self._bar.update(self._task, values="  ".join(self._values.values()))
+
+  def evaluation(self, record: dict[str, Any]) -> None:
+    """After each evaluation."""
+    self._values["accuracy"] = f"accuracy {record['accuracy']:.2f} %"
+    self._values["pruned"] = f"if pruned now {record['pruned_accuracy']:.2f} %"
+    if self._bar:
+      self._show_values()
+    elif not self._quiet:
+      done = record["total_epochs"]
+      elapsed = time.perf_counter() - self._started
+      speed = (done - self._done_before) / elapsed
+      left = f"{(self._total - done) / speed:.0f} s left" if speed else ""
+      loss = "" if record["loss"] is None else f"loss {record['loss']:.4f}  "
+      print(
+        f"{record['phase']} epoch {record['epoch']}: {loss}accuracy"
+        f" {record['accuracy']:.2f} %  if pruned now {record['pruned_accuracy']:.2f} %"
+        f"  |w| at rank Q {record['magnitude_at_q']:.1e}, 1.25 Q"
+        f" {record['magnitude_at_1.25q']:.1e}  {left}",
+        flush=True,
+      )
+
+
+def surroundings() -> dict[str, Any]:
+  """What a result depends on besides its configuration."""
+  device = jax.devices()[0]
+  names = ["jax", "jaxlib", "optax", "flax", "numpy", "orbax-checkpoint"]
+  return {
+    "device": {
+      "platform": device.platform,
+      "kind": _processor() if device.platform == "cpu" else device.device_kind,
+      "count": jax.device_count(),
+      "cpu_cores": os.cpu_count(),
+    },
+    "versions": {
+      "python": platform.python_version(),
+      **{name: version(name) for name in names},
+    },
+    "git_commit": _git_commit(),
+  }
+
+
+def _processor() -> str:
+  cpuinfo = Path("/proc/cpuinfo")
+  if cpuinfo.exists():
+    for line in cpuinfo.read_text().splitlines():
+      if line.startswith("model name"):
+        return line.split(":", 1)[1].strip()
+  return platform.processor() or platform.machine()
+
+
+def _git_commit() -> str | None:
+  """The commit of the checkout, marked where files differ from it; None outside one."""
+  command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+  try:
+    return subprocess.run(
+      command,
+      cwd=Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout.strip()
+  except (OSError, subprocess.CalledProcessError):
+    return None

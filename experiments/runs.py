@@ -1,0 +1,176 @@
+"""A run: phases of training in one folder, measured, recorded, and resumable."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.checkpoints import CheckpointError, Checkpoints
+from experiments.data import Dataset
+from experiments.measures import make_measure
+from experiments.models import Model
+from experiments.recording import Display, Metrics
+from experiments.training import Batch, TrainState, make_train_epoch
+
+
+class Phase(NamedTuple):
+  """A part of a run: one optimiser for a number of epochs."""
+
+  name: str
+  epochs: int
+  tx: optax.GradientTransformation
+  learning_rate: optax.Schedule
+
+
+class Outcome(NamedTuple):
+  """What is there when all phases are done."""
+
+  params: Any
+  batch_stats: Any
+  records: list[dict[str, Any]]
+  wall_seconds: dict[str, float]
+
+
+def prepare_folder(folder: Path, resume: bool) -> None:
+  """Makes the run's folder, and clears it of a finished run that is not resumed.
+
+  Raises:
+    CheckpointError: if it holds an unfinished run, or files that are no run's.
+  """
+  if not resume and folder.exists() and any(folder.iterdir()):
+    if not (folder / "checkpoints").exists():
+      raise CheckpointError(
+        f"{folder} is not empty and holds no run: choose another folder with --out."
+      )
+    if not (folder / "results.json").exists():
+      raise CheckpointError(
+        f"{folder} holds an unfinished run: continue it with --resume, remove the"
+        " folder, or choose another with --out."
+      )
+    shutil.rmtree(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+
+
+def run_phases(
+  plan: Sequence[Phase],
+  model: Model,
+  data: Dataset,
+  folder: Path,
+  display: Display,
+  *,
+  description: dict[str, Any],
+  density: float,
+  batch_size: int,
+  evaluate_every: int,
+  seed: int,
+) -> Outcome:
+  """Trains through the phases, from the folder's last checkpoint on if it has one.
+
+  Each evaluation is recorded and then saved, so that what comes after a checkpoint is
+  the same whether the run was interrupted or not: the order of an epoch's images
+  depends on the seed and the epoch alone.
+
+  Args:
+    plan: the phases; each begins with the params of the one before.
+    model: what to train.
+    data: what to train and test it on.
+    folder: where metrics and checkpoints go.
+    display: where to show progress.
+    description: identifies the run; JSON. Checkpoints of another are refused.
+    density: for measuring what pruning would do.
+    batch_size: images per step.
+    evaluate_every: epochs between evaluations.
+    seed: of the initial params and the order of the images.
+
+  Raises:
+    CheckpointError: if the folder's checkpoint is of another run.
+  """
+  train: Batch = (jnp.asarray(data.train_images), jnp.asarray(data.train_labels))
+  test: Batch = (jnp.asarray(data.test_images), jnp.asarray(data.test_labels))
+  probe = (train[0][:batch_size], train[1][:batch_size])
+  measure = make_measure(model, density, probe, test)
+  init_key, order_key = jax.random.split(jax.random.key(seed))
+  total = sum(phase.epochs for phase in plan)
+  steps_per_epoch = len(data.train_labels) // batch_size
+
+  checkpoints = Checkpoints(folder / "checkpoints")
+  saved = checkpoints.description()
+  if saved:
+    _refuse_other_run(saved["run"], description, folder)
+  metrics = Metrics(folder, saved["total_epochs"] if saved else None)
+  wall: dict[str, float] = saved["wall_seconds"] if saved else {}
+
+  params, batch_stats = model.init(init_key)
+  index, epoch = (saved["phase_index"], saved["epoch"]) if saved else (0, 0)
+  state = TrainState(params, batch_stats, plan[index].tx.init(params))
+  active = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, bool), params)
+  if saved:
+    display.start(total, saved["total_epochs"])
+    display.say(f"Continuing after {saved['total_epochs']} of {total} epochs.")
+    state, active = checkpoints.load((state, active))
+  else:
+    display.start(total, 0)
+
+  def evaluate(
+    phase: Phase, epoch: int, total_epochs: int, loss: jax.Array | None
+  ) -> None:
+    nonlocal active
+    measured, active = measure(state, active)
+    record = {
+      "phase": phase.name,
+      "epoch": epoch,
+      "total_epochs": total_epochs,
+      "loss": None if loss is None else float(loss),
+      "learning_rate": float(jnp.asarray(phase.learning_rate(epoch * steps_per_epoch))),
+      **measured,
+    }
+    metrics.add(record)
+    display.evaluation(record)
+
+  if not saved:
+    evaluate(plan[0], 0, 0, None)
+  for number, phase in enumerate(plan[index:], start=index):
+    first = epoch if number == index else 0
+    if number > index:
+      state = TrainState(state.params, state.batch_stats, phase.tx.init(state.params))
+    before = sum(earlier.epochs for earlier in plan[:number])
+    train_epoch = make_train_epoch(model, phase.tx, batch_size)
+    started = time.perf_counter() - wall.setdefault(phase.name, 0.0)
+    for done in range(first + 1, phase.epochs + 1):
+      key = jax.random.fold_in(order_key, before + done)
+      state, loss = train_epoch(state, train, key)
+      display.epoch(phase.name, before + done, loss)
+      if done % evaluate_every == 0 or done == phase.epochs:
+        evaluate(phase, done, before + done, loss)
+        wall[phase.name] = time.perf_counter() - started
+        position = {
+          "run": description,
+          "phase_index": number,
+          "epoch": done,
+          "total_epochs": before + done,
+          "wall_seconds": wall,
+        }
+        checkpoints.save(before + done, (state, active), position)
+  metrics.close()
+  checkpoints.close()
+  return Outcome(state.params, state.batch_stats, metrics.records, wall)
+
+
+def _refuse_other_run(
+  saved: dict[str, Any], wanted: dict[str, Any], folder: Path
+) -> None:
+  differences = [
+    f"{name} {saved.get(name)} instead of {wanted.get(name)}"
+    for name in sorted(saved.keys() | wanted.keys())
+    if saved.get(name) != wanted.get(name)
+  ]
+  if differences:
+    raise CheckpointError(
+      f"The checkpoint in {folder} is of another run, with {', '.join(differences)}:"
+      " give the same flags, or choose another folder with --out."
+    )
