@@ -69,7 +69,8 @@ def _densities(axes: Axes, results: dict[str, Any]) -> None:
   whole = 100 * results["density"]
   axes.axvline(whole, color="crimson", linestyle="--", label=f"whole: {whole:.3g} %")
   axes.set_xscale("log")
-  axes.set_xlim(min(*percents, whole) / 3, max(*percents, whole) * 10)
+  present = [percent for percent in [*percents, whole] if percent]
+  axes.set_xlim(min(present) / 3, max(present) * 10)
   axes.legend(loc="lower right")
 
 

@@ -1,0 +1,30 @@
+"""Learning rate schedules go where the paper's go."""
+
+import numpy as np
+
+from experiments.configs import PRESETS, learning_rate_schedule
+
+
+def test_the_schedule_warms_up_and_drops_tenfold_twice():
+  schedule = learning_rate_schedule(0.03, 240, 10, (2 / 3, 5 / 6), warmup_epochs=5)
+  rates = np.array([schedule(step) for step in range(2400)])
+  np.testing.assert_allclose(rates[:50], 0.03 * np.arange(1, 51) / 50, rtol=1e-5)
+  np.testing.assert_allclose(rates[50:1600], 0.03, rtol=1e-5)
+  np.testing.assert_allclose(rates[1600:2000], 0.003, rtol=1e-5)
+  np.testing.assert_allclose(rates[2000:], 0.0003, rtol=1e-5)
+
+
+def test_mnist_presets_are_the_papers_settings():
+  for name, compression in [("lenet300-mnist", 60), ("lenet5-mnist", 125)]:
+    config = PRESETS[name]
+    assert config.density == 1 / compression
+    assert (config.batch_size, config.momentum, config.weight_decay) == (
+      256,
+      0.99,
+      5e-4,
+    )
+    assert (config.learning_rate, config.gsm_epochs, config.drops) == (
+      0.03,
+      240,
+      (160 / 240, 200 / 240),
+    )
