@@ -93,8 +93,9 @@ def keep_top_saliency(
 
   def init_fn(params: optax.Params) -> KeepTopSaliencyState:
     leaves = jax.tree.leaves(params)
-    # `optax.tree.map_params` calls with a placeholder of which nothing can be known.
-    if not leaves or any(hasattr(leaf, "shape") for leaf in leaves):
+    # `optax.tree.map_params` calls with a placeholder of which nothing can be known: a
+    # node without leaves, or with leaves that are no arrays.
+    if any(hasattr(leaf, "shape") for leaf in leaves):
       n = sum(leaf.size for leaf in prunable_leaves(prunable, params))
       if not callable(density):
         quota(density, n)
