@@ -25,7 +25,7 @@ class Config:
   base_epochs: int = 40
   base_learning_rate: float = 3e-2
   base_momentum: float = 0.9
-  base_weight_decay: float = 5e-4
+  base_weight_decay: float = 0.0
   gsm_epochs: int = 240
   learning_rate: float = 3e-2
   """Learning rate of GSM at its start."""

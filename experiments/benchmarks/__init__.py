@@ -1,0 +1,1 @@
+"""Speed, against the alternatives and against the memory, in the same run."""

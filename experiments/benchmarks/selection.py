@@ -1,0 +1,257 @@
+"""What selecting the top saliencies costs, in passes over the gradients and weights.
+
+    python -m experiments.benchmarks.selection
+
+Compares `keep_top_saliency` with the ways in which everyone else finds the threshold,
+on the CPU or on whatever JAX runs on. A "pass" is the jitted
+``where(|g * w| >= t, g, 0)`` over the same tree with a known threshold, timed in the
+same run: what no method can do without. Ten minutes on two CPU cores.
+"""
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jax.sharding import NamedSharding, PartitionSpec
+from rich.console import Console
+from rich.table import Table
+
+import gsm_optax
+from experiments import figures
+from experiments.benchmarks.timing import side_by_side
+from experiments.recording import surroundings, write_json
+
+Leaves = list[jax.Array]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+  """What to measure."""
+
+  models: tuple[str, ...] = ("lenet300", "resnet50", "1e6", "1e7", "1e8", "2e8")
+  """`lenet300`, `resnet50`, or a number of weights in layers of 1024 × 1024."""
+  densities: tuple[float, ...] = (0.1,)
+  """Shares to keep."""
+  dtypes: tuple[Literal["float32", "bfloat16", "float16"], ...] = ("float32",)
+  """Types of gradients and weights."""
+  zeros: float = 0.0
+  """Share of the gradients that are exactly zero, and so tie."""
+  devices: int = 1
+  """Devices over which each leaf is sharded; on a CPU, so many are simulated."""
+  alternatives: bool = True
+  """Also time the other methods; those of 1e8 weights and more are left out."""
+  seconds: float = 3.0
+  """To spend on each method."""
+  out: Path = Path("experiments/results/selection")
+  """Folder for selection.json and selection.png."""
+
+
+def resnet50_kernels() -> Iterator[tuple[int, ...]]:
+  """The shapes of ResNet-50's kernels on ImageNet, 25.5 million weights."""
+  yield (7, 7, 3, 64)
+  features = 64
+  for stage, blocks in enumerate((3, 4, 6, 3)):
+    width = 64 * 2**stage
+    for block in range(blocks):
+      if block == 0:
+        yield (1, 1, features, 4 * width)
+      yield (1, 1, features, width)
+      yield (3, 3, width, width)
+      yield (1, 1, width, 4 * width)
+      features = 4 * width
+  yield (2048, 1000)
+
+
+def shapes_of(model: str) -> list[tuple[int, ...]]:
+  """The shapes of a model's prunable leaves."""
+  if model == "lenet300":
+    return [(784, 300), (300, 100), (100, 10)]
+  if model == "resnet50":
+    return list(resnet50_kernels())
+  return [(1024, 1024)] * max(1, round(float(model) / 2**20))
+
+
+def make_tree(
+  shapes: list[tuple[int, ...]], dtype: str, zeros: float, seed: int
+) -> tuple[Leaves, Leaves]:
+  """Gradients and weights whose scale differs from layer to layer, as in training."""
+  scales = np.random.default_rng(0).lognormal(0, 1, len(shapes))
+  gradients, weights = [], []
+  for i, (shape, scale) in enumerate(zip(shapes, scales, strict=True)):
+    g, w, z = jax.random.split(jax.random.fold_in(jax.random.key(seed), i), 3)
+    fan_in = math.prod(shape[:-1])
+    gradient = jax.random.normal(g, shape) * (scale * 1e-3)
+    gradient = jnp.where(jax.random.uniform(z, shape) < zeros, 0, gradient)
+    gradients.append(gradient.astype(dtype))
+    weights.append((jax.random.normal(w, shape) / fan_in**0.5).astype(dtype))
+  return gradients, weights
+
+
+def scores(gradients: Leaves, weights: Leaves) -> Leaves:
+  """|g * w| of each leaf, in float32."""
+  return [
+    jnp.abs(g.astype(jnp.float32) * w.astype(jnp.float32))
+    for g, w in zip(gradients, weights, strict=True)
+  ]
+
+
+def keep(gradients: Leaves, weights: Leaves, threshold: Any) -> Leaves:
+  """The pass: the gradients whose score reaches the threshold."""
+  return [
+    jnp.where(score >= threshold, gradient, jnp.zeros_like(gradient))
+    for gradient, score in zip(gradients, scores(gradients, weights), strict=True)
+  ]
+
+
+def jax_alternatives(q: int) -> dict[str, Callable[..., Leaves]]:
+  """Concatenate all scores, then select."""
+
+  def concatenated(gradients: Leaves, weights: Leaves) -> jax.Array:
+    return jnp.concatenate([score.ravel() for score in scores(gradients, weights)])
+
+  def top_k(gradients: Leaves, weights: Leaves) -> Leaves:
+    values, _ = jax.lax.top_k(concatenated(gradients, weights), q)
+    return keep(gradients, weights, values[-1])
+
+  def sort(gradients: Leaves, weights: Leaves) -> Leaves:
+    return keep(gradients, weights, jnp.sort(concatenated(gradients, weights))[-q])
+
+  return {"lax.top_k": jax.jit(top_k), "jnp.sort": jax.jit(sort)}
+
+
+def host_alternatives(
+  gradients: Leaves, weights: Leaves, q: int
+) -> dict[str, Callable[[], Any]]:
+  """NumPy, and PyTorch where it is installed; float32 on the CPU."""
+  g = [np.array(leaf.astype(jnp.float32)) for leaf in gradients]
+  w = [np.array(leaf.astype(jnp.float32)) for leaf in weights]
+
+  def partition() -> list[np.ndarray]:
+    all_scores = [np.abs(a * b) for a, b in zip(g, w, strict=True)]
+    flat = np.concatenate([leaf.ravel() for leaf in all_scores])
+    threshold = np.partition(flat, len(flat) - q)[len(flat) - q]
+    return [a * (s >= threshold) for a, s in zip(g, all_scores, strict=True)]
+
+  runs: dict[str, Callable[[], Any]] = {"np.partition": partition}
+  if importlib.util.find_spec("torch"):
+    torch: Any = importlib.import_module("torch")
+
+    tg = [torch.from_numpy(leaf) for leaf in g]
+    tw = [torch.from_numpy(leaf) for leaf in w]
+
+    def torch_masked(select: Callable[[Any], Any]) -> Callable[[], Any]:
+      def run() -> Any:
+        all_scores = [torch.abs(a * b) for a, b in zip(tg, tw, strict=True)]
+        threshold = select(torch.cat([leaf.flatten() for leaf in all_scores]))
+        masked = [a * (s >= threshold) for a, s in zip(tg, all_scores, strict=True)]
+        return len(masked)
+
+      return run
+
+    n = sum(leaf.size for leaf in g)
+    runs["torch.topk"] = torch_masked(lambda flat: torch.topk(flat, q).values[-1])
+    runs["torch.kthvalue"] = torch_masked(
+      lambda flat: torch.kthvalue(flat, n - q + 1).values
+    )
+  return runs
+
+
+def measure(
+  benchmark: Benchmark, model: str, density: float, dtype: str
+) -> dict[str, Any]:
+  """Times every method on one tree."""
+  shapes = shapes_of(model)
+  gradients, weights = make_tree(shapes, dtype, benchmark.zeros, seed=1)
+  earlier, _ = make_tree(shapes, dtype, benchmark.zeros, seed=2)
+  n = sum(leaf.size for leaf in gradients)
+  q = int(gsm_optax.sparsity_report(gsm_optax.magnitude_mask(weights, density)).kept)
+  if benchmark.devices > 1:
+    mesh = jax.make_mesh((benchmark.devices,), ("shard",))
+    place = NamedSharding(mesh, PartitionSpec("shard"))
+    gradients, weights, earlier = jax.device_put((gradients, weights, earlier), place)
+
+  tx = gsm_optax.keep_top_saliency(density)
+  update = jax.jit(tx.update)
+  one_pass = jax.jit(keep)
+  cold = tx.init(weights)
+  _, warm = update(earlier, cold, weights)  # as after another batch
+  _, now = update(gradients, warm, weights)
+  rescaled = warm._replace(threshold=warm.threshold * 100)
+  runs: dict[str, Callable[[], Any]] = {
+    "pass": lambda: one_pass(gradients, weights, now.threshold),
+    "keep_top_saliency": lambda: update(gradients, warm, weights),
+    "… cold start": lambda: update(gradients, cold, weights),
+    "… after a change of scale by 100": lambda: update(gradients, rescaled, weights),
+  }
+  if benchmark.alternatives and n < 10**8:
+    for name, run in jax_alternatives(q).items():
+      runs[name] = lambda run=run: run(gradients, weights)
+    if jax.default_backend() == "cpu" and benchmark.devices == 1:
+      runs |= host_alternatives(gradients, weights, q)
+  compiled = update.lower(gradients, warm, weights).compile()
+  memory = compiled.memory_analysis()
+  times = side_by_side(runs, benchmark.seconds)
+  return {
+    "model": model,
+    "weights": n,
+    "density": density,
+    "dtype": dtype,
+    "zeros": benchmark.zeros,
+    "devices": benchmark.devices,
+    "seconds": times,
+    "passes": {name: time / times["pass"] for name, time in times.items()},
+    "temporary_bytes_per_weight": None
+    if memory is None
+    else memory.temp_size_in_bytes * benchmark.devices / n,
+  }
+
+
+def show(rows: list[dict[str, Any]], console: Console) -> None:
+  """A table of all measurements, slower ones as multiples of a pass."""
+  for row in rows:
+    table = Table(
+      title=f"{row['model']}: {row['weights']:,} weights, {row['dtype']}, density"
+      f" {row['density']:.3g}, {row['devices']} device(s)"
+    )
+    for heading in ("method", "ms", "passes", "ns / weight"):
+      table.add_column(heading, justify="left" if heading == "method" else "right")
+    for name, seconds in row["seconds"].items():
+      table.add_row(
+        name,
+        f"{1e3 * seconds:.3f}",
+        f"{row['passes'][name]:.2f}",
+        f"{1e9 * seconds / row['weights']:.2f}",
+      )
+    console.print(table)
+
+
+def main() -> None:
+  """The command line."""
+  benchmark = tyro.cli(Benchmark, description=__doc__)
+  if benchmark.devices > 1:
+    jax.config.update("jax_num_cpu_devices", benchmark.devices)
+  console = Console()
+  rows: list[dict[str, Any]] = []
+  for model in benchmark.models:
+    for density in benchmark.densities:
+      for dtype in benchmark.dtypes:
+        rows.append(measure(benchmark, model, density, dtype))
+        show(rows[-1:], console)
+  config = asdict(benchmark) | {"out": str(benchmark.out)}
+  benchmark.out.mkdir(parents=True, exist_ok=True)
+  results = {"rows": rows, "config": config, **surroundings()}
+  write_json(benchmark.out / "selection.json", results)
+  figures.selection(results).savefig(benchmark.out / "selection.png", dpi=120)
+  console.print(f"Written to {benchmark.out}")
+
+
+if __name__ == "__main__":
+  main()

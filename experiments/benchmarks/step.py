@@ -1,0 +1,211 @@
+"""What a whole training step costs with GSM, against SGD and against PyTorch.
+
+    python -m experiments.benchmarks.step
+
+The same step with three optimisers: SGD with momentum and decay, `gsm_optax.gsm`, and
+GSM as everyone writes it, by `lax.top_k` over the concatenated saliencies. Where
+PyTorch is installed, also its SGD, and GSM by `torch.topk` before `torch.optim.SGD`,
+for the LeNets. Five minutes on two CPU cores.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import gsm_optax
+from experiments.benchmarks.selection import jax_alternatives
+from experiments.benchmarks.timing import side_by_side
+from experiments.models import LeNet5, LeNet300, ResNet20, from_nnx
+from experiments.recording import surroundings, write_json
+from experiments.training import TrainState, make_train_step
+
+CASES = {
+  "lenet300": (LeNet300, (28, 28, 1), 256, 1 / 60),
+  "lenet5": (LeNet5, (28, 28, 1), 64, 1 / 125),
+  "resnet20": (ResNet20, (32, 32, 3), 64, 1 / 10),
+}
+"""Model, image shape, batch size and density of each case."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+  """What to measure."""
+
+  models: tuple[Literal["lenet300", "lenet5", "resnet20"], ...] = (
+    "lenet300",
+    "lenet5",
+    "resnet20",
+  )
+  steps: int = 10
+  """Steps per timing; each begins where the last ended."""
+  seconds: float = 20.0
+  """To spend on each optimiser."""
+  out: Path = Path("experiments/results/step")
+  """Folder for step.json."""
+
+
+def is_kernel(params: Any) -> Any:
+  """What is pruned and decays."""
+  return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def keep_by_top_k(density: float) -> optax.GradientTransformation:
+  """`keep_top_saliency` as everyone writes it."""
+
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    gradients, structure = jax.tree.flatten(updates)
+    weights = structure.flatten_up_to(params)
+    places = [i for i, weight in enumerate(weights) if weight.ndim > 1]
+    n = sum(weights[i].size for i in places)
+    top_k = jax_alternatives(int(density * n))["lax.top_k"]
+    kept = top_k([gradients[i] for i in places], [weights[i] for i in places])
+    for i, gradient in zip(places, kept, strict=True):
+      gradients[i] = gradient
+    return jax.tree.unflatten(structure, gradients), state
+
+  return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def optimisers(density: float) -> dict[str, optax.GradientTransformation]:
+  """All with the same learning rate, momentum and decay."""
+  rate, momentum, decay = 1e-3, 0.98, 5e-4
+  decayed = optax.add_decayed_weights(decay, mask=is_kernel)
+  sgd = optax.chain(decayed, optax.sgd(rate, momentum))
+  return {
+    "SGD": sgd,
+    "gsm_optax.gsm": gsm_optax.gsm(rate, density, momentum, decay),
+    "GSM by lax.top_k": optax.chain(keep_by_top_k(density), sgd),
+  }
+
+
+def jax_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
+  """A function for each optimiser that makes some steps and returns the last state."""
+  make, shape, batch_size, density = CASES[case]
+  model = from_nnx(lambda rngs: make(shape, 10, rngs))
+  params, batch_stats = model.init(jax.random.key(0))
+  rng = np.random.default_rng(0)
+  images = jnp.asarray(rng.normal(size=(batch_size, *shape)), jnp.float32)
+  labels = jnp.asarray(rng.integers(0, 10, batch_size))
+
+  def runner(tx: optax.GradientTransformation) -> Callable[[], Any]:
+    step = jax.jit(make_train_step(model, tx), donate_argnums=0)
+    # Copies, since each step donates its state.
+    state = TrainState(
+      jax.tree.map(jnp.copy, params),
+      jax.tree.map(jnp.copy, batch_stats),
+      tx.init(params),
+    )
+
+    def run() -> Any:
+      nonlocal state
+      loss = None
+      for _ in range(steps):
+        state, loss = step(state, (images, labels))
+      return loss
+
+    return run
+
+  return {name: runner(tx) for name, tx in optimisers(density).items()}
+
+
+def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
+  """The same in PyTorch, for the LeNets."""
+  if case == "resnet20" or not importlib.util.find_spec("torch"):
+    return {}
+  torch: Any = importlib.import_module("torch")
+  nn = torch.nn
+
+  _, shape, batch_size, density = CASES[case]
+  images = torch.randn(batch_size, 1, *shape[:2])
+  labels = torch.randint(0, 10, (batch_size,))
+
+  def network() -> Any:
+    if case == "lenet300":
+      return nn.Sequential(
+        nn.Flatten(),
+        *(nn.Linear(784, 300), nn.ReLU()),
+        *(nn.Linear(300, 100), nn.ReLU()),
+        nn.Linear(100, 10),
+      )
+    return nn.Sequential(
+      *(nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU()),
+      *(nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.ReLU()),
+      *(nn.Flatten(), nn.Linear(800, 500), nn.ReLU()),
+      nn.Linear(500, 10),
+    )
+
+  def runner(prunes: bool) -> Callable[[], Any]:
+    net = network()
+    kernels = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim == 1]
+    groups = [
+      {"params": kernels, "weight_decay": 5e-4},
+      {"params": others, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.SGD(groups, 1e-3, momentum=0.98)
+    q = int(density * sum(p.numel() for p in kernels))
+    loss_fn = nn.CrossEntropyLoss()
+
+    def run() -> float:
+      loss = torch.zeros(())
+      for _ in range(steps):
+        optimiser.zero_grad()
+        loss = loss_fn(net(images), labels)
+        loss.backward()
+        if prunes:
+          with torch.no_grad():
+            scores = [(p.grad * p).abs() for p in kernels]
+            flat = torch.cat([score.flatten() for score in scores])
+            threshold = torch.topk(flat, q).values[-1]
+            for p, score in zip(kernels, scores, strict=True):
+              p.grad *= score >= threshold
+        optimiser.step()
+      return loss.item()
+
+    return run
+
+  return {"PyTorch SGD": runner(False), "PyTorch GSM by torch.topk": runner(True)}
+
+
+def main() -> None:
+  """The command line."""
+  benchmark = tyro.cli(Benchmark, description=__doc__)
+  console = Console()
+  rows: list[dict[str, Any]] = []
+  for case in benchmark.models:
+    runs = jax_runs(case, benchmark.steps) | torch_runs(case, benchmark.steps)
+    seconds = side_by_side(runs, benchmark.seconds)
+    seconds = {name: time / benchmark.steps for name, time in seconds.items()}
+    ratios = {
+      name: time / seconds["PyTorch SGD" if name.startswith("PyTorch") else "SGD"]
+      for name, time in seconds.items()
+    }
+    _, _, batch_size, density = CASES[case]
+    row = {"model": case, "batch_size": batch_size, "density": density}
+    rows.append({**row, "seconds": seconds, "ratio_to_sgd": ratios})
+    table = Table(title=f"{case}, batch {batch_size}, density {density:.3g}")
+    for heading in ("one training step", "ms", "ratio to its SGD"):
+      table.add_column(heading, justify="left" if "step" in heading else "right")
+    for name, time in seconds.items():
+      table.add_row(name, f"{1e3 * time:.3f}", f"{ratios[name]:.3f}")
+    console.print(table)
+  config = asdict(benchmark) | {"out": str(benchmark.out)}
+  benchmark.out.mkdir(parents=True, exist_ok=True)
+  results = {"rows": rows, "config": config, **surroundings()}
+  write_json(benchmark.out / "step.json", results)
+  console.print(f"Written to {benchmark.out / 'step.json'}")
+
+
+if __name__ == "__main__":
+  main()
