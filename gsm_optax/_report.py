@@ -131,11 +131,16 @@ def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport
 
 
 @jax.jit
-def _nonzero(leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
-  high, low = total([count_true(magnitude_pattern(leaf, real_dtype([leaf])) > 0)])
+def _count_at_least(
+  leaf: jax.Array, pattern: jax.Array | int
+) -> tuple[jax.Array, jax.Array]:
+  at_least = magnitude_pattern(leaf, real_dtype([leaf])) >= pattern
+  high, low = total([count_true(at_least)])
   return high, low
 
 
 def _count_nonzero(leaf: jax.Array) -> int:
-  high, low = _nonzero(leaf)
+  # An argument: from the constant 1 (or 0) the compiler makes a comparison of floats,
+  # and that may flush subnormals.
+  high, low = _count_at_least(leaf, 1)
   return (int(high) << 16) + int(low)
