@@ -4,6 +4,8 @@ The networks' gradients are written by hand too, so nothing below the line that 
 comes from JAX.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -135,8 +137,10 @@ def problem(network, dtype):
   return jax.tree.map(lambda array: array.astype(dtype), (weights, (inputs, targets)))
 
 
-def train(network, weights, batches, tx):
-  """The weights, momenta and gradients before every step, and the final weights."""
+@partial(jax.jit, static_argnames=("network", "nesterov"))
+def train(network, weights, batches, *, nesterov, **settings):
+  """The final weights; and the weights, momenta and gradients before every step."""
+  tx = gsm(**settings, nesterov=nesterov)
 
   def loss_fn(weights, inputs, targets):
     errors = NETWORKS[network](weights, inputs) - targets
@@ -149,12 +153,8 @@ def train(network, weights, batches, tx):
     before = (weights, optax.tree.get(state, "trace"), gradients)
     return (optax.apply_updates(weights, updates), new_state), before
 
-  @jax.jit
-  def run(weights, batches):
-    (final, _), history = jax.lax.scan(step, (weights, tx.init(weights)), batches)
-    return final, history
-
-  return jax.device_get(run(weights, batches))
+  (final, _), history = jax.lax.scan(step, (weights, tx.init(weights)), batches)
+  return final, history
 
 
 def agree(found, expected):
@@ -177,7 +177,7 @@ def test_a_training_is_that_of_the_equations(network, density, momentum, nestero
     "nesterov": nesterov,
   }
   weights, batches = problem(network, np.float64)
-  found, _ = train(network, weights, batches, gsm(**settings))
+  found, _ = train(network, weights, batches, **settings)
 
   momenta = {name: np.zeros_like(weight) for name, weight in weights.items()}
   for inputs, targets in zip(*batches, strict=True):
@@ -199,7 +199,7 @@ def test_every_step_of_a_float32_training_is_that_of_the_equations(network, nest
     "nesterov": nesterov,
   }
   weights, batches = problem(network, np.float32)
-  final, history = train(network, weights, batches, gsm(**settings))
+  final, history = jax.device_get(train(network, weights, batches, **settings))
   double = jax.tree.map(lambda array: array.astype(np.float64), history)
   steps = [jax.tree.map(lambda array, k=k: array[k], double) for k in range(STEPS)]
   afterwards = [weights for weights, _, _ in steps[1:]] + [final]

@@ -13,7 +13,7 @@ from gsm_optax import global_threshold
 few = settings(
   deadline=None,
   derandomize=True,
-  max_examples=100,
+  max_examples=60,
   # `x64` is the same for every example.
   suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -94,7 +94,7 @@ def test_nan_takes_no_place(leaves, data):
 
 @pytest.mark.usefixtures("x64")
 @given(leaves=score_trees(), data=st.data())
-@few
+@settings(few, max_examples=20)
 def test_the_order_of_leaves_changes_nothing(leaves, data):
   q = rank(data, leaves)
   permuted = data.draw(st.permutations(leaves))

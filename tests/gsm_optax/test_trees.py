@@ -10,7 +10,14 @@ import numpy as np
 import optax
 import pytest
 
-from gsm_optax import apply_mask, gsm, keep_top_saliency, magnitude_mask, prune
+from gsm_optax import (
+  apply_mask,
+  freeze_pruned,
+  gsm,
+  keep_top_saliency,
+  magnitude_mask,
+  prune,
+)
 
 
 class Layers(NamedTuple):
@@ -135,3 +142,18 @@ def test_init_needs_shapes_alone(density):
   chex.assert_trees_all_equal_shapes_and_dtypes(
     jax.eval_shape(tx.init, shapes), tx.init(params)
   )
+
+
+def test_flax_nnx_has_wrappers_around_params_and_bare_arrays_in_updates():
+  nnx = pytest.importorskip("flax.nnx")
+  model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+  model.kernel[...] = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+  pruned = prune(nnx.state(model), 0.5)
+  mask = magnitude_mask(pruned, 0.5)
+  nnx.update(model, pruned)
+  tx = optax.chain(gsm(1.0, 1 / 3, 0.0, 0.0), freeze_pruned(mask))
+  optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+  gradients = jax.tree.map(jnp.ones_like, nnx.state(model))
+  optimizer.update(model, gradients)
+  assert model.kernel[...].tolist() == [[0, 0], [0, 4], [4, 5]]
+  assert model.bias[...].tolist() == [-1, -1]

@@ -1,0 +1,136 @@
+"""Every error comes as early as it can, names the value, and says what to do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gsm_optax import (
+  apply_mask,
+  freeze_pruned,
+  gsm,
+  keep_top_saliency,
+  magnitude_mask,
+  prune,
+  sparsity_report,
+)
+
+PARAMS = {"kernel": jnp.ones((4, 5)), "bias": jnp.ones(5)}
+TRANSFORMATIONS = [
+  keep_top_saliency,
+  lambda density, **settings: gsm(0.1, density, **settings),
+]
+PRUNERS = [
+  lambda params, **settings: magnitude_mask(params, 0.5, **settings),
+  lambda params, **settings: prune(params, 0.5, **settings),
+  sparsity_report,
+  *(
+    lambda params, make=make, **settings: make(0.5, **settings).init(params)
+    for make in TRANSFORMATIONS
+  ),
+]
+
+
+@pytest.mark.parametrize("make", TRANSFORMATIONS)
+def test_an_update_without_params(make):
+  tx = make(0.5)
+  with pytest.raises(ValueError, match="pass the params too"):
+    tx.update(PARAMS, tx.init(PARAMS))
+
+
+@pytest.mark.parametrize("density", [0, 0.0, -0.1, 1.0001, 2, np.nan, np.float32(1.5)])
+def test_a_density_that_is_no_share(density):
+  wanted = rf"must be in \(0, 1\], but it is {density}.*0\.1 keeps a tenth"
+  for make in TRANSFORMATIONS:
+    with pytest.raises(ValueError, match=wanted):
+      make(density)
+  with pytest.raises(ValueError, match=wanted):
+    prune(PARAMS, density)
+
+
+@pytest.mark.parametrize("density", [True, np.True_, "0.1", None, [0.1]])
+def test_a_density_that_is_no_number(density):
+  for make in TRANSFORMATIONS:
+    with pytest.raises(ValueError, match=r"a number in \(0, 1\].*, not") as error:
+      make(density)
+    assert repr(density) in str(error.value)
+  with pytest.raises(ValueError, match=r"a number in \(0, 1\]"):
+    prune(PARAMS, density)
+
+
+def test_a_density_of_less_than_one_weight():
+  wanted = r"0\.049 of 20 prunable weights is less than one.* at least 1/20 = 0\.05"
+  for make in TRANSFORMATIONS:
+    tx = make(0.049)
+    with pytest.raises(ValueError, match=wanted):
+      tx.init(PARAMS)
+  with pytest.raises(ValueError, match=wanted):
+    prune(PARAMS, 0.049)
+
+
+@pytest.mark.parametrize("call", PRUNERS)
+@pytest.mark.parametrize(
+  ("params", "prunable"),
+  [
+    ({"scale": jnp.ones(3), "bias": jnp.ones(3)}, None),
+    ({"kernel": jnp.ones((0, 3)), "bias": jnp.ones(3)}, None),
+    ({"kernel": jnp.ones((2, 2)), "bias": jnp.ones(3)}, False),
+  ],
+)
+def test_params_of_which_nothing_is_prunable(call, params, prunable):
+  with pytest.raises(ValueError, match=r"None of the 2 leaves.*name others with"):
+    call(params, prunable=prunable)
+
+
+def test_an_empty_tree_of_params():
+  # `init` cannot tell it from the placeholder of `optax.tree.map_params`.
+  tx = keep_top_saliency(0.5)
+  with pytest.raises(ValueError, match="None of the 0 leaves"):
+    tx.update({}, tx.init({}), {})
+
+
+@pytest.mark.parametrize("call", PRUNERS)
+@pytest.mark.parametrize(
+  "prunable", [{"kernel": True}, {"kernel": True, "bias": False, "other": True}, [True]]
+)
+def test_a_prunable_tree_that_does_not_fit(call, prunable):
+  for form in (prunable, lambda _: prunable):
+    with pytest.raises(ValueError, match=r"structure of the params.*not fit them"):
+      call(PARAMS, prunable=form)
+
+
+@pytest.mark.parametrize("call", PRUNERS)
+@pytest.mark.parametrize(
+  "value", [np.ones((4, 5), bool), 1, 0.1, "kernel", np.array(1)]
+)
+def test_a_prunable_tree_of_something_else_than_booleans(call, value):
+  with pytest.raises(ValueError, match=r"one boolean known before") as error:
+    call(PARAMS, prunable={"kernel": value, "bias": False})
+  assert f"found {value!r}. For a mask of single weights use" in str(error.value)
+
+
+def test_a_prunable_that_depends_on_traced_values():
+  @jax.jit
+  def pruned(params):
+    return prune(params, 0.5, prunable={"kernel": params["bias"][0] > 0, "bias": False})
+
+  with pytest.raises(ValueError, match="known before tracing"):
+    pruned(PARAMS)
+
+
+@pytest.mark.parametrize("call", PRUNERS)
+@pytest.mark.parametrize("dtype", ["int32", "bool"])
+def test_prunable_leaves_of_whole_numbers(call, dtype):
+  params = {"embed": {"table": jnp.ones((2, 3), dtype)}, **PARAMS}
+  wanted = rf"'embed/table' holds {dtype}.*leave it out with `prunable`"
+  with pytest.raises(ValueError, match=wanted):
+    call(params)
+  call(params, prunable={"embed": False, "kernel": True, "bias": False})
+
+
+def test_a_mask_of_another_structure():
+  mask = {"kernel": jnp.ones((4, 5), bool)}
+  with pytest.raises(ValueError, match="structure"):
+    apply_mask(PARAMS, mask)
+  with pytest.raises(ValueError, match="structure of the updates"):
+    freeze_pruned(mask).update(PARAMS, freeze_pruned(mask).init(PARAMS))
