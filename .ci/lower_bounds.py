@@ -1,4 +1,4 @@
-"""Prints the lower bounds of all dependencies in a pyproject.toml, as pip constraints."""
+"""Prints the lower bounds of the dependencies in pyproject.toml, as constraints."""
 
 import re
 import sys

@@ -7,7 +7,7 @@ JAX computes in 32 bits unless told otherwise, and a model may have more than
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,9 @@ def count_true(mask: jax.Array) -> jax.Array:
   )
 
 
-def floor_of_share(share: "float | jax.Array", n: int) -> "int | Count":
+def floor_of_share(
+  share: "float | np.number[Any] | jax.Array", n: int
+) -> "int | Count":
   r"""``floor(share * n)``, exactly.
 
   A share such as 0.29 or 1/49 is not a binary fraction, so that its product with 100
@@ -103,8 +105,10 @@ def floor_of_share(share: "float | jax.Array", n: int) -> "int | Count":
     A Python int for a Python number, else a `Count`.
   """
   if not isinstance(share, jax.Array):
-    product = Fraction(share) * n
-    return math.floor(product + min(Fraction(1, 2), product / (1 << 53)))
+    kind = share.dtype if isinstance(share, np.floating) else np.float64
+    product = Fraction(float(share)) * n
+    slack = product * Fraction(float(np.finfo(kind).eps)) / 2
+    return math.floor(product + min(Fraction(1, 2), slack))
 
   info = jnp.finfo(share.dtype)
   # float16 cannot hold 2**16.

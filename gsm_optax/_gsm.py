@@ -200,14 +200,13 @@ def gsm(
     ...   outputs = inputs @ params["kernel"] + params["bias"]
     ...   return jnp.mean((outputs - targets) ** 2)
     >>> tx = gsm_optax.gsm(0.01, density=0.1, momentum=0.9, weight_decay=1e-2)
-    >>> @jax.jit
-    ... def step(params, state):
+    >>> def step(_, carry):
+    ...   params, state = carry
     ...   gradients = jax.grad(loss_fn)(params)
     ...   updates, state = tx.update(gradients, state, params)
     ...   return optax.apply_updates(params, updates), state
-    >>> state = tx.init(params)
-    >>> for _ in range(2000):
-    ...   params, state = step(params, state)
+    >>> carry = (params, tx.init(params))
+    >>> params, state = jax.lax.fori_loop(0, 2000, step, carry)
     >>> pruned = gsm_optax.prune(params, density=0.1)
     >>> [int(i) for i in jnp.flatnonzero(pruned["kernel"][:, 0])]
     [0, 1]

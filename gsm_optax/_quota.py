@@ -43,7 +43,7 @@ def quota(density: Any, n: int) -> Count:
   """
   check_density(density)
   if isinstance(density, int | float | np.number):
-    q = floor_of_share(float(density), n)
+    q = floor_of_share(density, n)
     if not q:
       raise ValueError(
         f"`density` {density} of {n} prunable weights is less than one weight. Use at"
