@@ -6,8 +6,9 @@ JAX computes in 32 bits unless told otherwise, and a model may have more than
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,10 @@ _LIMB = 1 << _LIMB_BITS
 _COUNT_BITS = 47
 
 
-class Count(NamedTuple):
-  """``high * 2**16 + low`` with ``0 <= low < 2**16``; both int32 scalars."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Count:
+  """``high * 2**16 + low`` with ``0 <= low < 2**16``; both int32, of one shape."""
 
   high: jax.Array
   low: jax.Array
@@ -35,15 +38,46 @@ class Count(NamedTuple):
       (value >> _LIMB_BITS).astype(jnp.int32), (value & (_LIMB - 1)).astype(jnp.int32)
     )
 
-  def __ge__(self, other: "Count") -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+  @classmethod
+  def concatenate(cls, counts: "Sequence[Count]") -> "Count":
+    """Joins vectors of counts."""
+    return cls(
+      jnp.concatenate([count.high for count in counts]),
+      jnp.concatenate([count.low for count in counts]),
+    )
+
+  def __getitem__(self, index: Any) -> "Count":
+    return Count(self.high[index], self.low[index])
+
+  def __ge__(self, other: "Count") -> jax.Array:
     return (self.high > other.high) | (
       (self.high == other.high) & (self.low >= other.low)
     )
 
+  def equals(self, other: "Count") -> jax.Array:
+    """Whether they are the same."""
+    return (self.high == other.high) & (self.low == other.low)
+
+  def plus(self, other: "Count") -> "Count":
+    """The sum."""
+    return Count.carried(self.high + other.high, self.low + other.low)
+
   def minus(self, other: "Count") -> "Count":
     """The difference, which must not be negative."""
-    low = self.low - other.low
-    return Count(self.high - other.high + (low >> _LIMB_BITS), low & (_LIMB - 1))
+    return Count.carried(self.high - other.high, self.low - other.low)
+
+  @classmethod
+  def carried(cls, high: jax.Array, low: jax.Array) -> "Count":
+    """From limbs of which the lower one may be negative or too large."""
+    return cls(high + (low >> _LIMB_BITS), low & (_LIMB - 1))
+
+  def __int__(self) -> int:
+    """As a Python int, if it is known."""
+    return (int(self.high) << _LIMB_BITS) + int(self.low)
+
+  def to_float(self) -> jax.Array:
+    """As the nearest float32."""
+    return self.high.astype(jnp.float32) * _LIMB + self.low.astype(jnp.float32)
 
   def to_int32(self) -> jax.Array:
     """As one int32, at most 2**31 - 1."""
@@ -53,21 +87,19 @@ class Count(NamedTuple):
 
 def total(parts: Sequence[jax.Array]) -> Count:
   """The exact sum of up to 2**15 parts, as `count_true` gives them."""
-  high, low = jnp.int32(0), jnp.int32(0)
+  sum_ = Count.of(0)
   for part in parts:
-    if part.ndim:
-      # Sums of 8-bit digits of a vector of 2**23 stay below 2**31.
-      digits = [jnp.sum((part >> shift) & 0xFF, dtype=jnp.int32) for shift in (0, 8)]
-      part_high = jnp.sum(part >> 16, dtype=jnp.int32)
-      part_high += digits[1] >> 8
-      part_low = digits[0] & 0xFFFF
-      part_high += digits[0] >> 16
-      part_low += (digits[1] & 0xFF) << 8
-    else:
-      part_high, part_low = part >> _LIMB_BITS, part & (_LIMB - 1)
-    high, low = high + part_high, low + part_low
-    high, low = high + (low >> _LIMB_BITS), low & (_LIMB - 1)
-  return Count(high, low)
+    sum_ = sum_.plus(_sum_of_vector(part) if part.ndim else Count.of(part))
+  return sum_
+
+
+def _sum_of_vector(part: jax.Array) -> Count:
+  # Sums of 8-bit digits of a vector of 2**23 stay below 2**31.
+  digits = [jnp.sum((part >> shift) & 0xFF, dtype=jnp.int32) for shift in (0, 8)]
+  high = jnp.sum(part >> 16, dtype=jnp.int32)
+  return Count.carried(high + (digits[0] >> 16), digits[0] & 0xFFFF).plus(
+    Count.carried(digits[1] >> 8, (digits[1] & 0xFF) << 8)
+  )
 
 
 def count_true(mask: jax.Array) -> jax.Array:

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from gsm_optax._passes import Scores
+from gsm_optax._patterns import bit_pattern
 from gsm_optax._quota import check_density, quota
 from gsm_optax._saliency import first_order_taylor
-from gsm_optax._selection import bit_pattern, threshold_pattern
+from gsm_optax._selection import threshold_pattern
 from gsm_optax._trees import Prunable, is_hole, prunable_leaves, prunable_tree
 
 
@@ -91,6 +93,9 @@ def keep_top_saliency(
   """
   check_density(density)
 
+  def saliency_pattern(gradient: jax.Array, weight: jax.Array) -> jax.Array:
+    return bit_pattern(first_order_taylor(gradient, weight))
+
   def init_fn(params: optax.Params) -> KeepTopSaliencyState:
     leaves = jax.tree.leaves(params)
     # `optax.tree.map_params` calls with a placeholder of which nothing can be known: a
@@ -121,19 +126,14 @@ def keep_top_saliency(
       for i, (gradient, prune) in enumerate(zip(gradients, chosen, strict=True))
       if not is_hole(gradient) and prune
     ]
-    prunable_weights = prunable_leaves(True, [weights[i] for i in places])
-    n = sum(weight.size for weight in prunable_weights)
-    q = quota(density(state.count) if callable(density) else density, n)
-    # The barrier keeps the patterns as they were counted: fused into its users, the
-    # product could be rounded differently in the mask and in the count.
-    patterns = lax.optimization_barrier(
-      [bit_pattern(first_order_taylor(gradients[i], weights[i])) for i in places]
-    )
-    threshold = threshold_pattern(patterns, q)
-    for i, pattern in zip(places, patterns, strict=True):
+    prunable_leaves(True, [weights[i] for i in places])  # raises if they are not
+    scores = Scores([(gradients[i], weights[i]) for i in places], saliency_pattern)
+    q = quota(density(state.count) if callable(density) else density, scores.size)
+    threshold = threshold_pattern(scores, q, state.threshold)
+    for i in places:
       # Patterns of NaN lie above that of infinity, so they pass.
-      gradient = gradients[i]
-      gradients[i] = jnp.where(pattern >= threshold, gradient, jnp.zeros_like(gradient))
+      passes = saliency_pattern(gradients[i], weights[i]) >= threshold
+      gradients[i] = jnp.where(passes, gradients[i], jnp.zeros_like(gradients[i]))
     return jax.tree.unflatten(structure, gradients), KeepTopSaliencyState(
       cast(jax.Array, optax.safe_increment(state.count)),
       lax.bitcast_convert_type(threshold, jnp.float32),

@@ -7,13 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from gsm_optax._counting import Count, count_true, total
+from gsm_optax._passes import Scores
+from gsm_optax._patterns import infinity, magnitude_pattern, real_dtype
 from gsm_optax._quota import quota
-from gsm_optax._selection import (
-  infinity,
-  magnitude_pattern,
-  real_dtype,
-  threshold_pattern,
-)
+from gsm_optax._selection import threshold_pattern
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
@@ -60,7 +57,7 @@ def magnitude_mask(
     for pattern in (magnitude_pattern(weight, dtype) for weight in weights)
   ]
   q = quota(density, sum(weight.size for weight in weights))
-  threshold = threshold_pattern(patterns, q)
+  threshold = threshold_pattern(Scores([(p,) for p in patterns], lambda p: p), q)
   above = [pattern > threshold for pattern in patterns]
   places = q.minus(total([count_true(mask) for mask in above]))
   masks: list[jax.Array] = []

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
-from gsm_optax._counting import count_true, total
-from gsm_optax._selection import magnitude_pattern, real_dtype
+from gsm_optax._counting import Count, count_true, total
+from gsm_optax._patterns import magnitude_pattern, real_dtype
 from gsm_optax._trees import Prunable, path_name, prunable_leaves, prunable_tree
 
 
@@ -131,16 +131,12 @@ def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport
 
 
 @jax.jit
-def _count_at_least(
-  leaf: jax.Array, pattern: jax.Array | int
-) -> tuple[jax.Array, jax.Array]:
+def _count_at_least(leaf: jax.Array, pattern: jax.Array | int) -> Count:
   at_least = magnitude_pattern(leaf, real_dtype([leaf])) >= pattern
-  high, low = total([count_true(at_least)])
-  return high, low
+  return total([count_true(at_least)])
 
 
 def _count_nonzero(leaf: jax.Array) -> int:
   # An argument: from the constant 1 (or 0) the compiler makes a comparison of floats,
   # and that may flush subnormals.
-  high, low = _count_at_least(leaf, 1)
-  return (int(high) << 16) + int(low)
+  return int(_count_at_least(leaf, 1))

@@ -2,12 +2,24 @@
 
 The bit pattern of a non-negative float, read as an unsigned integer, orders as the
 float does. So the q-th greatest score is the greatest pattern that at least q scores
-reach, and it is found by counting: each pass is one reduction per leaf. Comparing
-patterns also keeps subnormal scores apart, which float comparisons on some backends
-flush to zero.
+reach, and it is found by counting (`_passes`) at candidates that are placed so that few
+passes are needed (`_search`). Two are the rule:
+
+1. A *survey* counts around the last step's threshold.
+2. A *close* pass counts around the place that interpolation predicts, and also adds up
+   by rows of about a hundred weights what reaches each candidate. The difference of the
+   sums at the two ends of the new bracket belongs to the scores inside of it. If every
+   row has at most one of them, which shows in as many non-zero sums as scores, then the
+   sums *are* the scores, and the answer is among them. (A new bracket holds some
+   hundred scores, and there are many more rows.) Otherwise the sums give a guess, which
+   the next pass settles.
+
+Measured in passes of ``where(|g * w| >= t, g, 0)``, that is 3.1 with the final mask for
+the 25.5 million weights of ResNet-50's kernels, of which one is the mask itself.
+Whatever the scores, after six passes the candidates divide the bracket evenly, so that
+17 passes are the most that can be needed.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,44 +28,26 @@ import numpy as np
 from jax import lax
 
 from gsm_optax._counting import Count, count_true, total
+from gsm_optax._passes import Scores, count, is_split, sample, sum_together
+from gsm_optax._patterns import bit_pattern, infinity, widen
+from gsm_optax._search import (
+  BINADE,
+  CLOSE,
+  Bracket,
+  candidates_around,
+  close_candidates,
+  everything,
+  is_usable,
+  narrow,
+  rank_th,
+  survey_candidates,
+)
 
+_SAMPLE = 8192
+"""Scores to look at where there is no start. Their error is far below 10 %."""
 
-def bit_pattern(scores: jax.Array) -> jax.Array:
-  """Patterns that order as the non-negative `scores` do: uint32 (uint64 for float64).
-
-  NaN lies above infinity's pattern, and so does everything with the sign bit set.
-  """
-  if scores.dtype == jnp.float64:
-    return lax.bitcast_convert_type(scores, jnp.uint64)
-  return lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
-
-
-def widen(scores: jax.Array, dtype: Any) -> jax.Array:
-  """The `scores`, non-negative, in a type that holds them, subnormal ones included."""
-  wide = scores.astype(dtype)
-  if dtype != jnp.float64 or scores.dtype == jnp.float64:
-    return wide
-  # Some backends flush subnormals where they convert from float32.
-  bits = bit_pattern(scores)
-  least = np.finfo(np.float32).smallest_subnormal
-  return jnp.where(bits < 1 << 23, bits.astype(dtype) * float(least), wide)
-
-
-def magnitude_pattern(weights: jax.Array, dtype: Any) -> jax.Array:
-  """`bit_pattern` of the magnitudes, computed in `dtype`: 0 for zeros and no others."""
-  return bit_pattern(widen(jnp.abs(weights), dtype))
-
-
-def real_dtype(arrays: Sequence[Any]) -> Any:
-  """The type that holds the magnitudes of all `arrays` exactly: float32 or float64."""
-  return jnp.result_type(jnp.float32, *(jnp.finfo(a.dtype).dtype for a in arrays))
-
-
-def infinity(dtype: Any) -> np.unsignedinteger[Any]:
-  """The pattern of infinity: no score that is a number lies above it."""
-  if dtype == jnp.uint64:
-    return np.float64(np.inf).view(np.uint64)
-  return np.float32(np.inf).view(np.uint32)
+_NARROW = BINADE // 4
+"""Brackets for close passes: a quarter of the way from a power of two to the next."""
 
 
 def global_threshold(scores: Any, q: int | jax.Array | Count) -> jax.Array:
@@ -89,36 +83,116 @@ def global_threshold(scores: Any, q: int | jax.Array | Count) -> jax.Array:
   for leaf in leaves:
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
       raise ValueError(f"Scores must be floating-point, but a leaf holds {leaf.dtype}.")
-  size = sum(leaf.size for leaf in leaves)
-  if not size:
+  leaves = [leaf for leaf in leaves if leaf.size]
+  if not leaves:
     raise ValueError("There are no scores to choose from: the tree is empty.")
+  dtype = jnp.result_type(jnp.float32, *leaves)
+  patterns = Scores(
+    [(leaf,) for leaf in leaves], lambda leaf: bit_pattern(widen(leaf, dtype))
+  )
   if isinstance(q, int | np.integer):
     q = int(q)
-    if not 1 <= q <= size:
-      raise ValueError(f"q must be from 1 to {size}, the number of scores, not {q}.")
-  dtype = jnp.result_type(jnp.float32, *leaves)
-  patterns = [bit_pattern(widen(leaf, dtype)) for leaf in leaves if leaf.size]
+    if not 1 <= q <= patterns.size:
+      raise ValueError(
+        f"q must be from 1 to {patterns.size}, the number of scores, not {q}."
+      )
   return lax.bitcast_convert_type(threshold_pattern(patterns, Count.of(q)), dtype)
 
 
-def count_at_least(patterns: Sequence[jax.Array], candidate: jax.Array) -> Count:
-  """How many patterns of numbers are at least `candidate`."""
-  # One unsigned comparison for both ends: what lies above infinity is no number.
-  span = infinity(candidate.dtype) - candidate
-  return total([count_true(pattern - candidate <= span) for pattern in patterns])
+def threshold_pattern(
+  scores: Scores, q: Count, start: jax.Array | float = 0.0
+) -> jax.Array:
+  """The greatest pattern that at least `q` of the scores reach, else 0.
+
+  Args:
+    scores: at least one of them.
+    q: at least 1.
+    start: a float32 near the answer, as the last step's threshold is. It decides how
+      long the search takes and never what it finds.
+  """
+  pattern = jax.eval_shape(scores.pattern, *scores.operands[0])
+  if pattern.dtype == jnp.uint64:
+    return _bisect(scores, q)
+  return search(scores, q, jnp.asarray(start, jnp.float32))[0]
 
 
-def threshold_pattern(patterns: Sequence[jax.Array], q: Count) -> jax.Array:
-  """The greatest pattern that at least `q` of the patterns reach, else 0."""
+def search(scores: Scores, q: Count, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """`threshold_pattern` for 32 bits, and the number of passes it took."""
+
+  def estimate() -> jax.Array:
+    patterns = sample(scores, _SAMPLE)
+    share = q.to_float() / scores.size
+    rank = jnp.clip(jnp.round(share * patterns.size), 1, patterns.size)
+    rank = Count.of(rank.astype(jnp.int32))
+    found = rank_th(patterns, rank, jnp.uint32(0), everything(q, 0).width)
+    return lax.bitcast_convert_type(found, jnp.float32)
+
+  def survey(state: tuple[Bracket, jax.Array]) -> tuple[Bracket, jax.Array]:
+    bracket, passes = state
+    is_first = passes == 0
+    candidates = jnp.where(
+      is_first, candidates_around(bracket, start), survey_candidates(bracket, passes)
+    )
+    if not is_split(scores):  # a sample would move data between devices
+      is_lost = jnp.where(
+        is_first, ~is_usable(start), (passes == 1) & (bracket.width > BINADE)
+      )
+      candidates = lax.cond(
+        is_lost,
+        lambda: candidates_around(bracket, estimate()),
+        lambda: candidates,
+      )
+    counts, _ = count(scores, bracket.low, bracket.width, candidates, rows=False)
+    return narrow(bracket, candidates, counts)[0], passes + 1
+
+  bracket, passes = lax.while_loop(
+    lambda state: state[0].width > _NARROW,
+    survey,
+    (everything(q, scores.size), jnp.int32(0)),
+  )
+
+  def close(state: Any) -> Any:
+    bracket, passes, _, guess = state
+    candidates = close_candidates(bracket, passes, guess)
+    counts, sums = count(scores, bracket.low, bracket.width, candidates, rows=True)
+    cell_bracket, cell = narrow(bracket, candidates, counts)
+    inner = jnp.clip(cell, 1, len(CLOSE) - 1)  # a cell with a candidate at either end
+    ends = lax.dynamic_slice_in_dim(sums, inner - 1, 2)
+    rows = ends[0] - ends[1]  # right modulo 2**32
+    is_filled = (rows > 0).astype(jnp.uint32)
+    filled = Count.of(sum_together([is_filled, is_filled], (0,))[0])
+    # The sum of all scores in the cell bounds that of a row.
+    width = bracket.width.astype(jnp.float32)
+    is_exact = cell_bracket.inside.to_float() * width < 2.0**32 * 0.99
+    alone = (cell == inner) & is_exact & filled.equals(cell_bracket.inside)
+    low = cell_bracket.low - bracket.low
+    guess = bracket.low + rank_th(rows, cell_bracket.rank, low, cell_bracket.width)
+    return cell_bracket, passes + 1, alone, guess
+
+  no_guess = bracket.low + bracket.width
+  bracket, passes, _, guess = lax.while_loop(
+    lambda state: (state[0].width > 1) & ~state[2],
+    close,
+    (bracket, passes, jnp.zeros((), bool), no_guess),
+  )
+  return jnp.where(bracket.width > 1, guess, bracket.low), passes
+
+
+def _bisect(scores: Scores, q: Count) -> jax.Array:
+  """`threshold_pattern` for 64 bits: 63 passes, a seldom case."""
+  patterns = [scores.pattern(*operands) for operands in scores.operands]
   dtype = patterns[0].dtype
+  limit = infinity(dtype)
   # At least q reach `low` (or it is 0), and fewer reach `high`.
-  bounds = (jnp.zeros((), dtype), jnp.asarray(infinity(dtype) + 1, dtype))
+  bounds = (jnp.zeros((), dtype), jnp.asarray(limit + 1, dtype))
 
-  def narrow(bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+  def halve(bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     low, high = bounds
     middle = low + (high - low) // 2
-    reached = count_at_least(patterns, middle) >= q
+    # One unsigned comparison for both ends: what lies above infinity is no number.
+    counts = [count_true(pattern - middle <= limit - middle) for pattern in patterns]
+    reached = total(counts) >= q
     return jnp.where(reached, middle, low), jnp.where(reached, high, middle)
 
-  low, _ = lax.while_loop(lambda b: b[1] - b[0] > 1, narrow, bounds)
+  low, _ = lax.while_loop(lambda b: b[1] - b[0] > 1, halve, bounds)
   return low
