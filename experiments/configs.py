@@ -19,7 +19,9 @@ class Config:
   density: float
   """Share of the prunable weights to keep."""
   seed: int = 0
+  """Of the initial weights and the order of the images."""
   batch_size: int = 256
+  """Images per step."""
   drops: tuple[float, float] = (2 / 3, 5 / 6)
   """Shares of the epochs after which the learning rate drops tenfold."""
   base_epochs: int = 40
@@ -39,7 +41,7 @@ class Config:
 
 
 # python -m experiments.prune
-# 20 seconds on two CPU cores.
+# 40 seconds on two CPU cores.
 DIGITS = Config(
   dataset="digits",
   model="lenet300",
@@ -63,6 +65,34 @@ PRESETS = {
   "lenet300-mnist": LENET300_MNIST,
   "lenet5-mnist": LENET5_MNIST,
 }
+
+
+class ConfigError(Exception):
+  """A number that no run can have; the message names it."""
+
+
+def check(config: Config) -> None:
+  """Raises a ConfigError for numbers outside their ranges."""
+  at_least_one = ("batch_size", "evaluate_every")
+  not_negative = (
+    *("base_epochs", "gsm_epochs", "warmup_epochs", "seed"),
+    *("learning_rate", "base_learning_rate", "weight_decay", "base_weight_decay"),
+  )
+  below_one = ("momentum", "base_momentum")
+  for names, fits, range_ in [
+    (at_least_one, lambda value: value >= 1, "at least 1"),
+    (not_negative, lambda value: value >= 0, "0 or more"),
+    (below_one, lambda value: 0 <= value < 1, "at least 0 and less than 1"),
+    (("density",), lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    (("drops",), lambda value: 0 <= value[0] <= value[1] <= 1, "two shares, ascending"),
+  ]:
+    for name in names:
+      value = getattr(config, name)
+      if not fits(value):
+        flag = f"--{name.replace('_', '-')}"
+        raise ConfigError(f"{flag} must be {range_}, not {value}.")
+  if config.model == "lenet5" and config.dataset == "digits":
+    raise ConfigError("LeNet-5 needs images of 28×28, and those of digits are 8×8.")
 
 
 def learning_rate_schedule(

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -174,7 +175,7 @@ def read_idx(path: Path, expected: IdxFile) -> np.ndarray:
   try:
     raw = path.read_bytes()
     content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-  except (OSError, EOFError) as error:
+  except (OSError, EOFError, zlib.error) as error:
     raise refuse(f"cannot be read ({error})") from error
   # Two zero bytes, the type (8: uint8), the number of dimensions; then each dimension.
   magic = bytes([0, 0, 8, len(expected.shape)])

@@ -23,12 +23,18 @@ from rich.table import Table
 import gsm_optax
 from experiments import figures
 from experiments.checkpoints import CheckpointError, save_params
-from experiments.configs import PRESETS, Config, learning_rate_schedule
+from experiments.configs import (
+  PRESETS,
+  Config,
+  ConfigError,
+  check,
+  learning_rate_schedule,
+)
 from experiments.data import DataError, Dataset, load
 from experiments.measures import shrinkage, vanishing_warning
 from experiments.models import LeNet5, LeNet300, Model, from_nnx
 from experiments.recording import Display, surroundings, write_json
-from experiments.runs import Phase, prepare_folder, run_phases
+from experiments.runs import DivergenceError, Phase, prepare_folder, run_phases
 from experiments.training import make_accuracy
 
 MODELS = {"lenet300": LeNet300, "lenet5": LeNet5}
@@ -60,6 +66,9 @@ def parse(arguments: Sequence[str]) -> Job:
   preset, flags = "digits", list(arguments)
   if flags and not flags[0].startswith("-"):
     preset = flags.pop(0)
+  misplaced = [flag for flag in flags if flag in PRESETS]
+  if misplaced:
+    sys.exit(f"error: the preset comes first, before all flags: {misplaced[0]}.")
   if preset not in PRESETS:
     sys.exit(f"error: there is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
   return tyro.cli(
@@ -130,9 +139,14 @@ def run(job: Job) -> dict[str, Any]:
     )
   model = build_model(config, data)
   plan = phases(config, steps_per_epoch)
-  prepare_folder(folder, job.resume)
+  try:
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    plan[1].tx.init(params)
+  except ValueError as error:  # a density of less than one weight
+    raise ConfigError(str(error)) from error
   # As JSON has it, where a tuple is a list, to compare with a checkpoint's.
   description = json.loads(json.dumps(asdict(config)))
+  prepare_folder(folder, job.resume, description)
 
   environment = surroundings()  # of the code that runs, whatever is edited meanwhile
 
@@ -219,9 +233,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
   job = parse(sys.argv[1:] if arguments is None else arguments)
   try:
+    check(job.config)
     run(job)
-  except (DataError, CheckpointError) as error:
+  except (ConfigError, DataError, CheckpointError, DivergenceError) as error:
     sys.exit(f"error: {error}")
+  except KeyboardInterrupt:
+    sys.exit("interrupted: the same command with --resume continues the run.")
 
 
 if __name__ == "__main__":

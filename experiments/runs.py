@@ -1,8 +1,10 @@
 """A run: phases of training in one folder, measured, recorded, and resumable."""
 
+import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,10 @@ class Phase(NamedTuple):
   learning_rate: optax.Schedule
 
 
+class DivergenceError(Exception):
+  """The loss is not a number any more; the message says what to do."""
+
+
 class Outcome(NamedTuple):
   """What is there when all phases are done."""
 
@@ -36,24 +42,46 @@ class Outcome(NamedTuple):
   wall_seconds: dict[str, float]
 
 
-def prepare_folder(folder: Path, resume: bool) -> None:
-  """Makes the run's folder, and clears it of a finished run that is not resumed.
+FILES = (
+  *("checkpoints", "tensorboard", "params", "pruned_params"),
+  *("metrics.jsonl", "metrics.partial", "results.json", "results.partial"),
+  "report.png",
+)
+"""All that a run leaves in its folder."""
+
+
+def prepare_folder(folder: Path, resume: bool, description: dict[str, Any]) -> None:
+  """Makes the run's folder, and clears it of the same run, finished and not resumed.
 
   Raises:
-    CheckpointError: if it holds an unfinished run, or files that are no run's.
+    CheckpointError: if it holds an unfinished run, another run, or files that are no
+      run's.
   """
-  if not resume and folder.exists() and any(folder.iterdir()):
-    if not (folder / "checkpoints").exists():
-      raise CheckpointError(
-        f"{folder} is not empty and holds no run: choose another folder with --out."
-      )
-    if not (folder / "results.json").exists():
-      raise CheckpointError(
-        f"{folder} holds an unfinished run: continue it with --resume, remove the"
-        " folder, or choose another with --out."
-      )
-    shutil.rmtree(folder)
+  if folder.exists() and not folder.is_dir():
+    raise CheckpointError(f"{folder} is a file: choose a folder with --out.")
   folder.mkdir(parents=True, exist_ok=True)
+  names = {path.name for path in folder.iterdir()}
+  if foreign := sorted(names.difference(FILES)):
+    raise CheckpointError(
+      f"{folder} holds files that are no run's ({', '.join(foreign[:3])}): choose"
+      " another folder with --out."
+    )
+  if resume or not names:
+    return
+  finished = folder / "results.json"
+  if finished.exists():
+    refuse_other_run(json.loads(finished.read_text())["config"], description, folder)
+  elif any((folder / "checkpoints").glob("[0-9]*")):
+    raise CheckpointError(
+      f"{folder} holds an unfinished run: continue it with --resume, remove the folder,"
+      " or choose another with --out."
+    )
+  for name in names:
+    path = folder / name
+    if path.is_dir():
+      shutil.rmtree(path)
+    else:
+      path.unlink()
 
 
 def run_phases(
@@ -98,72 +126,81 @@ def run_phases(
   total = sum(phase.epochs for phase in plan)
   steps_per_epoch = len(data.train_labels) // batch_size
 
-  checkpoints = Checkpoints(folder / "checkpoints")
-  saved = checkpoints.description()
-  if saved:
-    _refuse_other_run(saved["run"], description, folder)
-  metrics = Metrics(folder, saved["total_epochs"] if saved else None)
-  wall: dict[str, float] = saved["wall_seconds"] if saved else {}
+  with ExitStack() as stack:
+    checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints")))
+    saved = checkpoints.description()
+    if saved:
+      refuse_other_run(saved["run"], description, folder)
+    metrics = stack.enter_context(
+      closing(Metrics(folder, saved["total_epochs"] if saved else None))
+    )
+    wall: dict[str, float] = saved["wall_seconds"] if saved else {}
 
-  params, batch_stats = model.init(init_key)
-  index, epoch = (saved["phase_index"], saved["epoch"]) if saved else (0, 0)
-  state = TrainState(params, batch_stats, plan[index].tx.init(params))
-  active = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, bool), params)
-  if saved:
-    display.start(total, saved["total_epochs"])
-    display.say(f"Continuing after {saved['total_epochs']} of {total} epochs.")
-    state, active = checkpoints.load((state, active))
-  else:
-    display.start(total, 0)
+    params, batch_stats = model.init(init_key)
+    index, epoch = (saved["phase_index"], saved["epoch"]) if saved else (0, 0)
+    state = TrainState(params, batch_stats, plan[index].tx.init(params))
+    active = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, bool), params)
+    if saved:
+      display.start(total, saved["total_epochs"])
+      display.say(f"Continuing after {saved['total_epochs']} of {total} epochs.")
+      state, active = checkpoints.load((state, active))
+    else:
+      display.start(total, 0)
 
-  def evaluate(
-    phase: Phase, epoch: int, total_epochs: int, loss: jax.Array | None
-  ) -> None:
-    nonlocal active
-    measured, active = measure(state, active)
-    record = {
-      "phase": phase.name,
-      "epoch": epoch,
-      "total_epochs": total_epochs,
-      "loss": None if loss is None else float(loss),
-      "learning_rate": float(jnp.asarray(phase.learning_rate(epoch * steps_per_epoch))),
-      **measured,
-    }
-    metrics.add(record)
-    display.evaluation(record)
+    def evaluate(
+      phase: Phase, epoch: int, total_epochs: int, loss: jax.Array | None
+    ) -> None:
+      nonlocal active
+      if loss is not None and not jnp.isfinite(loss):
+        raise DivergenceError(
+          f"The loss is {float(loss)} in epoch {epoch} of {phase.name}: the training"
+          " has diverged. Lower the learning rate, or the momentum."
+        )
+      measured, active = measure(state, active)
+      record = {
+        "phase": phase.name,
+        "epoch": epoch,
+        "total_epochs": total_epochs,
+        "loss": None if loss is None else float(loss),
+        "learning_rate": float(
+          jnp.asarray(phase.learning_rate(epoch * steps_per_epoch))
+        ),
+        **measured,
+      }
+      metrics.add(record)
+      display.evaluation(record)
 
-  if not saved:
-    evaluate(plan[0], 0, 0, None)
-  for number, phase in enumerate(plan[index:], start=index):
-    first = epoch if number == index else 0
-    if number > index:
-      state = TrainState(state.params, state.batch_stats, phase.tx.init(state.params))
-    before = sum(earlier.epochs for earlier in plan[:number])
-    train_epoch = make_train_epoch(model, phase.tx, batch_size)
-    started = time.perf_counter() - wall.setdefault(phase.name, 0.0)
-    for done in range(first + 1, phase.epochs + 1):
-      key = jax.random.fold_in(order_key, before + done)
-      state, loss = train_epoch(state, train, key)
-      display.epoch(phase.name, before + done, loss)
-      if done % evaluate_every == 0 or done == phase.epochs:
-        evaluate(phase, done, before + done, loss)
-        wall[phase.name] = time.perf_counter() - started
-        position = {
-          "run": description,
-          "phase_index": number,
-          "epoch": done,
-          "total_epochs": before + done,
-          "wall_seconds": wall,
-        }
-        checkpoints.save(before + done, (state, active), position)
-  metrics.close()
-  checkpoints.close()
-  return Outcome(state.params, state.batch_stats, metrics.records, wall)
+    if not saved:
+      evaluate(plan[0], 0, 0, None)
+    for number, phase in enumerate(plan[index:], start=index):
+      first = epoch if number == index else 0
+      if number > index:
+        state = TrainState(state.params, state.batch_stats, phase.tx.init(state.params))
+      before = sum(earlier.epochs for earlier in plan[:number])
+      train_epoch = make_train_epoch(model, phase.tx, batch_size)
+      started = time.perf_counter() - wall.setdefault(phase.name, 0.0)
+      for done in range(first + 1, phase.epochs + 1):
+        key = jax.random.fold_in(order_key, before + done)
+        state, loss = train_epoch(state, train, key)
+        display.epoch(phase.name, before + done, loss)
+        if done % evaluate_every == 0 or done == phase.epochs:
+          evaluate(phase, done, before + done, loss)
+          wall[phase.name] = time.perf_counter() - started
+          position = {
+            "run": description,
+            "phase_index": number,
+            "epoch": done,
+            "total_epochs": before + done,
+            "wall_seconds": wall,
+          }
+          checkpoints.save(before + done, (state, active), position)
+    return Outcome(state.params, state.batch_stats, metrics.records, wall)
 
 
-def _refuse_other_run(
+def refuse_other_run(
   saved: dict[str, Any], wanted: dict[str, Any], folder: Path
 ) -> None:
+  """Raises a CheckpointError that names what differs between two configurations."""
   differences = [
     f"{name} {saved.get(name)} instead of {wanted.get(name)}"
     for name in sorted(saved.keys() | wanted.keys())
@@ -171,6 +208,6 @@ def _refuse_other_run(
   ]
   if differences:
     raise CheckpointError(
-      f"The checkpoint in {folder} is of another run, with {', '.join(differences)}:"
+      f"{folder} holds another run, with {', '.join(differences)}:"
       " give the same flags, or choose another folder with --out."
     )

@@ -79,11 +79,6 @@ class Count:
     """As the nearest float32."""
     return self.high.astype(jnp.float32) * _LIMB + self.low.astype(jnp.float32)
 
-  def to_int32(self) -> jax.Array:
-    """As one int32, at most 2**31 - 1."""
-    fits = self.high < (1 << 15)
-    return jnp.where(fits, self.high * _LIMB + self.low, np.iinfo(np.int32).max)
-
 
 def total(parts: Sequence[jax.Array]) -> Count:
   """The exact sum of up to 2**15 parts, as `count_true` gives them."""

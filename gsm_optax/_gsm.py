@@ -12,7 +12,7 @@ from gsm_optax._passes import Scores
 from gsm_optax._patterns import bit_pattern
 from gsm_optax._quota import check_density, quota
 from gsm_optax._saliency import first_order_taylor
-from gsm_optax._selection import threshold_pattern
+from gsm_optax._selection import search
 from gsm_optax._trees import Prunable, is_hole, prunable_leaves, prunable_tree
 
 
@@ -46,7 +46,9 @@ def keep_top_saliency(
 
   The choice is made anew at every step: a weight left passive by one batch may be
   active for the next. Followed by weight decay and momentum, as in `gsm`, this makes
-  the weights that are seldom chosen vanish. Ties with the threshold pass.
+  the weights that are seldom chosen vanish. Ties with the threshold pass: if fewer than
+  Q saliencies are not zero, the threshold is 0 and every gradient does. (To keep pruned
+  weights at zero, end the chain with `freeze_pruned`.)
 
   Place it first in a chain: it needs the raw gradient, and the params.
 
@@ -129,7 +131,7 @@ def keep_top_saliency(
     prunable_leaves(True, [weights[i] for i in places])  # raises if they are not
     scores = Scores([(gradients[i], weights[i]) for i in places], saliency_pattern)
     q = quota(density(state.count) if callable(density) else density, scores.size)
-    threshold = threshold_pattern(scores, q, state.threshold)
+    threshold, _ = search(*scores, q, state.threshold)
     for i in places:
       # Patterns of NaN lie above that of infinity, so they pass.
       passes = saliency_pattern(gradients[i], weights[i]) >= threshold
@@ -171,6 +173,11 @@ def gsm(
   vanish. After training, `gsm_optax.prune` with the same density sets the vanished
   weights to exactly zero.
 
+  Two things to know beforehand. Keep the params in float32 (or float16): in bfloat16 a
+  step's shrinkage is less than half a unit in the last place, and nothing vanishes. And
+  a kernel that is initialised to zero has no saliency, so that it may never be chosen:
+  start it small instead, or leave it out with `prunable`.
+
   Args:
     learning_rate: a scalar or a schedule of the step count.
     density: the share of the prunable weights to keep, Q / n: a number in (0, 1], a
@@ -179,7 +186,8 @@ def gsm(
     weight_decay: a scalar or a schedule of the step count.
     nesterov: as `torch.optim.SGD` does it.
     prunable: which leaves are pruned, as `optax.masked` takes its ``mask``; ``None``:
-      the leaves with two or more dimensions.
+      the leaves with two or more dimensions. Those include embeddings, the biases of
+      Flax's attention, and biases stacked over layers: leave them out if need be.
     accumulator_dtype: type of the momentum; ``None``: that of the params.
 
   Returns:

@@ -16,8 +16,9 @@ CPU cores with JAX 0.10; a "pass" is ``where(|g * w| >= t, g, 0)``, 25 million w
   passes or moves it out of the loop, and so writes it out after all (117 ms against
   22): hence the barrier. It must be one per leaf: a common one would make what is
   replicated inside `shard_map` vary with what is sharded.
-- Partitioned over devices, the several operands are gathered. Sums of one operand stay
-  where they are, followed by one all-reduce for all leaves and candidates together.
+- Partitioned over devices, the results of several operands are gathered if they sum
+  over a split axis. So rows are cut where devices may meet, and a sum of one operand
+  follows, which becomes one all-reduce for all leaves and candidates together.
 """
 
 import math
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from gsm_optax._counting import Count, count_true, total
 from gsm_optax._patterns import infinity
@@ -77,47 +79,56 @@ def count(
     of the offsets that reach it over short rows of weights, modulo 2**32; without
     `rows` there are none, and their number depends on the sharding.
   """
-  ks = [candidates[i] for i in range(candidates.shape[0])]
+  k = candidates.shape[0]
   counts: list[Count] = []
-  small, small_size = jnp.zeros(len(ks), jnp.uint32), 0
-  sums: list[list[jax.Array]] = []
+  columns: list[tuple[jax.Array, ...]] = []  # per leaf k counts by rows, then k sums
+  columns_size = 0
+  group: list[tuple[jax.Array, ...]] = []
+
+  def close_group() -> None:
+    nonlocal group, columns_size
+    if group:
+      by_rows = [jnp.concatenate(column) for column in zip(*group, strict=True)]
+      counts.append(Count.of(jnp.stack(sum_together(by_rows[:k], (0,)))))
+      columns.append(tuple(by_rows[k:]))
+    group, columns_size = [], 0
+
   for leaf in scores.operands:
     operands, low_here = lax.optimization_barrier((leaf, low))
     offsets = scores.pattern(*operands) - low_here
     offsets = jnp.where(offsets < width, offsets, 0)
-    reached = [offsets >= k for k in ks]
+    reached = [offsets >= candidates[i] for i in range(k)]
     reached_offsets = [jnp.where(r, offsets, 0) for r in reached] if rows else []
     varying = _varying_axes(offsets)
-    if varying:
-      here = _stack([total([count_true(r)]) for r in reached])
-      summed = [jnp.sum(x, dtype=jnp.uint32) for x in reached_offsets]
-      high, low_limb, summed = lax.psum((here.high, here.low, summed), varying)
-      counts.append(Count.carried(high, low_limb))
-      sums.append([x.reshape(1) for x in summed])
+    if varying or offsets.size >= _TOO_MANY:
+      here = [total([count_true(r)])[None] for r in reached]
+      here = Count.concatenate(here)
+      sums = [jnp.sum(x, dtype=jnp.uint32) for x in reached_offsets]
+      if varying:
+        high, low_limb, sums = lax.psum((here.high, here.low, sums), varying)
+        here = Count.carried(high, low_limb)
+      counts.append(here)
+      columns.append(tuple(x.reshape(1) for x in sums))
       continue
-    if offsets.size >= _TOO_MANY:
-      counts.append(_stack([total([count_true(r)]) for r in reached]))
-      sums.append([jnp.sum(x, dtype=jnp.uint32).reshape(1) for x in reached_offsets])
-      continue
+    parts = [r.astype(jnp.uint32) for r in reached] + reached_offsets
     if any(map(_is_partitioned, leaf)):
-      of_leaf = [jnp.sum(r, dtype=jnp.uint32) for r in reached]
-      sums.append([jnp.sum(x, dtype=jnp.uint32).reshape(1) for x in reached_offsets])
+      parts = _sum_within_devices(parts)
+      parts = [jnp.sum(x, dtype=jnp.uint32).reshape(1) for x in parts]
     else:
-      parts = _sum_rows([r.astype(jnp.uint32) for r in reached] + reached_offsets)
-      of_leaf = sum_together(parts[: len(ks)], (0,))
-      sums.append(parts[len(ks) :])
-    if small_size + offsets.size >= _TOO_MANY:
-      counts.append(Count.of(small))
-      small, small_size = jnp.zeros_like(small), 0
-    small, small_size = small + jnp.stack(of_leaf), small_size + offsets.size
-  all_counts = Count.of(small)
-  for others in counts:
+      parts = _sum_rows(parts)
+    if columns_size + offsets.size >= _TOO_MANY:
+      close_group()
+    group.append(tuple(parts))
+    columns_size += offsets.size
+  close_group()
+
+  all_counts = counts[0]
+  for others in counts[1:]:
     all_counts = all_counts.plus(others)
   if not rows:
-    return all_counts, jnp.zeros((len(ks), 0), jnp.uint32)
-  return all_counts, jnp.stack(
-    [jnp.concatenate(of_leaves) for of_leaves in zip(*sums, strict=True)]
-  )
+    return all_counts, jnp.zeros((k, 0), jnp.uint32)
+  by_rows = [jnp.concatenate(column) for column in zip(*columns, strict=True)]
+  return all_counts, jnp.stack(by_rows)
 
 
 def is_split(scores: Scores) -> bool:
@@ -141,10 +152,6 @@ def sample(scores: Scores, number: int) -> jax.Array:
     chosen.append(patterns)
   patterns = jnp.concatenate(chosen)
   return jnp.where(patterns <= infinity(jnp.uint32), patterns, 0)
-
-
-def _stack(counts: list[Count]) -> Count:
-  return Count.concatenate([count[None] for count in counts])
 
 
 def _varying_axes(array: jax.Array) -> tuple[str, ...]:
@@ -181,6 +188,23 @@ def _sum_rows(arrays: list[jax.Array]) -> list[jax.Array]:
     axes = tuple(range(axis, len(shape)))
   summed = sum_together([array.reshape(shape) for array in arrays], axes)
   return [array.reshape(-1) for array in summed]
+
+
+def _sum_within_devices(arrays: list[jax.Array]) -> list[jax.Array]:
+  """Sums over parts of the last axis that no device shares with another.
+
+  However many devices split an axis, they split it evenly. So it can be taken apart
+  into as many pieces as the mesh allows, each on one device, and nothing is moved.
+  """
+  shape, sharding = arrays[0].shape, jax.typeof(arrays[0]).sharding
+  if not shape:
+    return arrays
+  pieces = math.gcd(shape[-1], sharding.mesh.size)
+  shape = (*shape[:-1], pieces, shape[-1] // pieces)
+  explicit = sharding.mesh.are_all_axes_explicit
+  spec = PartitionSpec(*sharding.spec, None) if explicit else None
+  taken_apart = [jnp.reshape(x, shape, out_sharding=spec) for x in arrays]
+  return sum_together(taken_apart, (len(shape) - 1,))
 
 
 def sum_together(arrays: list[jax.Array], axes: tuple[int, ...]) -> list[jax.Array]:

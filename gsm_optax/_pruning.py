@@ -1,16 +1,17 @@
 """Removing weights: masks of the greatest magnitudes, and training the survivors on."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from gsm_optax._counting import Count, count_true, total
-from gsm_optax._passes import Scores
 from gsm_optax._patterns import infinity, magnitude_pattern, real_dtype
 from gsm_optax._quota import quota
-from gsm_optax._selection import threshold_pattern
+from gsm_optax._selection import bisect
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
@@ -57,20 +58,18 @@ def magnitude_mask(
     for pattern in (magnitude_pattern(weight, dtype) for weight in weights)
   ]
   q = quota(density, sum(weight.size for weight in weights))
-  threshold = threshold_pattern(Scores([(p,) for p in patterns], lambda p: p), q)
+  threshold = bisect(patterns, q)
   above = [pattern > threshold for pattern in patterns]
-  places = q.minus(total([count_true(mask) for mask in above]))
-  masks: list[jax.Array] = []
-  for pattern, greater in zip(patterns, above, strict=True):
-    ties = pattern == threshold
-    number = total([count_true(ties)])
-    all_fit = places >= number
-    taken = Count(
-      jnp.where(all_fit, number.high, places.high),
-      jnp.where(all_fit, number.low, places.low),
-    )
-    places = places.minus(taken)
-    masks.append(greater | _first(ties, taken.to_int32()))
+  ties = [pattern == threshold for pattern in patterns]
+  numbers = [total([count_true(leaf_ties)]) for leaf_ties in ties]
+  places = _share_out(
+    q.minus(total([count_true(mask) for mask in above])),
+    Count.concatenate([number[None] for number in numbers]),
+  )
+  masks = [
+    greater | _first(leaf_ties, places[i])
+    for i, (greater, leaf_ties) in enumerate(zip(above, ties, strict=True))
+  ]
 
   remaining = iter(masks)
   return jax.tree.map(
@@ -80,22 +79,63 @@ def magnitude_mask(
   )
 
 
+@partial(jax.jit, inline=True)
+def _share_out(places: Count, numbers: Count) -> Count:
+  """Gives each of the `numbers`, in their order, as much as is left of the places."""
+
+  def step(left: Count, number: Count) -> tuple[Count, Count]:
+    all_fit = left >= number
+    taken = Count(
+      jnp.where(all_fit, number.high, left.high),
+      jnp.where(all_fit, number.low, left.low),
+    )
+    return left.minus(taken), taken
+
+  return lax.scan(step, places, numbers)[1]
+
+
 def _all_true(leaf: Any) -> Any:
   return jnp.ones_like(leaf, bool) if hasattr(leaf, "shape") else True
 
 
-def _first(mask: jax.Array, number: jax.Array) -> jax.Array:
-  """The first `number` True of `mask` in row-major order, without flattening it.
+@partial(jax.jit, inline=True)
+def _first(mask: jax.Array, number: Count) -> jax.Array:
+  """The first `number` True of `mask` in row-major order.
 
-  Axis by axis, each slice is given as many places as are left by those before it.
+  Found by counting, axis by axis: first where to cut along the first axis, then along
+  the second within the slice that was cut, and so on. So nothing is moved or flattened.
   """
-  places = number
-  for axis in range(mask.ndim):
-    inner = tuple(range(axis + 1, mask.ndim))
-    counts = jnp.sum(mask, axis=inner, dtype=jnp.int32)
-    before = jnp.cumsum(counts, axis=axis, dtype=jnp.int32) - counts
-    places = jnp.clip(places[..., None] - before, 0, counts)
-  return places > 0
+  if not mask.ndim:
+    return mask & (number >= Count.of(1))
+  kept, undecided = jnp.zeros_like(mask), mask
+  for axis, length in enumerate(mask.shape):
+    others = [i for i in range(mask.ndim) if i != axis]
+    index = jnp.expand_dims(jnp.arange(length, dtype=jnp.int32), others)
+    cut = _greatest_that_fits(undecided, index, length, number)
+    before = undecided & (index < cut)
+    kept, undecided = kept | before, undecided & (index == cut)
+    number = number.minus(total([count_true(before)]))
+  return kept
+
+
+def _greatest_that_fits(
+  mask: jax.Array, index: jax.Array, length: int, number: Count
+) -> jax.Array:
+  """The most slices, from 0 to `length`, that together have at most `number` True."""
+
+  def fits(slices: jax.Array) -> jax.Array:
+    return number >= total([count_true(mask & (index < slices))])
+
+  def halve(bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    low, high = bounds  # `low` slices fit, `high` do not
+    middle = low + (high - low) // 2
+    does = fits(middle)
+    return jnp.where(does, middle, low), jnp.where(does, high, middle)
+
+  all_fit = fits(jnp.int32(length))
+  bounds = jnp.int32(0), jnp.where(all_fit, 1, length)  # nothing to do if all fit
+  low, _ = lax.while_loop(lambda bounds: bounds[1] - bounds[0] > 1, halve, bounds)
+  return jnp.where(all_fit, length, low)
 
 
 def apply_mask(params: Any, mask: Any) -> Any:

@@ -7,22 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsm_optax._counting import Count, floor_of_share
+from gsm_optax._trees import is_known
 
 
 def check_density(density: Any) -> None:
-  """Raises a ValueError for a Python number that is not a density.
+  """Raises a ValueError for what is known not to be a density.
 
   A traced scalar or a schedule cannot be looked at; `quota` clips what it gives.
   """
-  if isinstance(density, bool) or not (
-    callable(density)
-    or isinstance(density, int | float | np.number | jax.Array | np.ndarray)
-  ):
+  if callable(density):
+    return
+  if isinstance(density, jax.Array | np.ndarray):
+    if density.shape:
+      raise ValueError(f"`density` must be a scalar, but has shape {density.shape}.")
+    if not is_known(density):
+      return
+    density = density.item()
+  if isinstance(density, bool) or not isinstance(density, int | float | np.number):
     raise ValueError(
       "`density` is the share of the prunable weights to keep, a number in (0, 1] or a"
       f" schedule of such, not {density!r}."
     )
-  if isinstance(density, int | float | np.number) and not 0 < density <= 1:
+  if not 0 < density <= 1:
     raise ValueError(
       f"`density` must be in (0, 1], but it is {density}. It is the share of the"
       " prunable weights to keep: 0.1 keeps a tenth of them, a compression of 10."
@@ -41,8 +47,10 @@ def quota(density: Any, n: int) -> Count:
   Raises:
     ValueError: for a Python number outside (0, 1], or so small that Q would be 0.
   """
-  check_density(density)
-  if isinstance(density, int | float | np.number):
+  if callable(density):
+    raise ValueError("`density` is a schedule; give its value at the step in question.")
+  if not isinstance(density, jax.Array | np.ndarray):
+    check_density(density)
     q = floor_of_share(density, n)
     if not q:
       raise ValueError(
@@ -51,6 +59,8 @@ def quota(density: Any, n: int) -> Count:
       )
     return Count.of(q)
   density = jnp.asarray(density)
+  if density.shape:
+    raise ValueError(f"`density` must be a scalar, but has shape {density.shape}.")
   if not jnp.issubdtype(density.dtype, jnp.floating):
     density = density.astype(jnp.float32)
   q = Count.of(floor_of_share(density, n))

@@ -20,6 +20,8 @@ Whatever the scores, after six passes the candidates divide the bracket evenly, 
 17 passes are the most that can be needed.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,7 +30,7 @@ import numpy as np
 from jax import lax
 
 from gsm_optax._counting import Count, count_true, total
-from gsm_optax._passes import Scores, count, is_split, sample, sum_together
+from gsm_optax._passes import Scores, count, global_size, is_split, sample, sum_together
 from gsm_optax._patterns import bit_pattern, infinity, widen
 from gsm_optax._search import (
   BINADE,
@@ -86,38 +88,44 @@ def global_threshold(scores: Any, q: int | jax.Array | Count) -> jax.Array:
   leaves = [leaf for leaf in leaves if leaf.size]
   if not leaves:
     raise ValueError("There are no scores to choose from: the tree is empty.")
-  dtype = jnp.result_type(jnp.float32, *leaves)
-  patterns = Scores(
-    [(leaf,) for leaf in leaves], lambda leaf: bit_pattern(widen(leaf, dtype))
-  )
+  if isinstance(q, float):
+    raise ValueError(f"q is a number of scores, not the share {q}.")
   if isinstance(q, int | np.integer):
     q = int(q)
-    if not 1 <= q <= patterns.size:
-      raise ValueError(
-        f"q must be from 1 to {patterns.size}, the number of scores, not {q}."
-      )
-  return lax.bitcast_convert_type(threshold_pattern(patterns, Count.of(q)), dtype)
+    size = sum(global_size(leaf) for leaf in leaves)
+    if not 1 <= q <= size:
+      raise ValueError(f"q must be from 1 to {size}, the number of scores, not {q}.")
+  dtype = jnp.result_type(jnp.float32, *leaves)
+  leaves = [widen(leaf, dtype) for leaf in leaves]
+  if dtype == jnp.float64:
+    pattern = bisect([bit_pattern(leaf) for leaf in leaves], Count.of(q))
+  else:
+    scores = [(leaf,) for leaf in leaves]
+    pattern, _ = search(scores, bit_pattern, Count.of(q), jnp.float32(0))
+  return lax.bitcast_convert_type(pattern, dtype)
 
 
-def threshold_pattern(
-  scores: Scores, q: Count, start: jax.Array | float = 0.0
-) -> jax.Array:
-  """The greatest pattern that at least `q` of the scores reach, else 0.
+# Jitted for the sake of those who call without jit: each time they would compile anew.
+@partial(jax.jit, static_argnums=1, inline=True)
+def search(
+  operands: Sequence[tuple[jax.Array, ...]],
+  pattern: Callable[..., jax.Array],
+  q: Count,
+  start: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """The greatest uint32 pattern that at least `q` scores reach, else 0.
 
   Args:
-    scores: at least one of them.
+    operands: for each leaf, arrays to compute its scores from; see `Scores`.
+    pattern: computes them, as bit patterns.
     q: at least 1.
     start: a float32 near the answer, as the last step's threshold is. It decides how
       long the search takes and never what it finds.
+
+  Returns:
+    The pattern, and the number of passes it took.
   """
-  pattern = jax.eval_shape(scores.pattern, *scores.operands[0])
-  if pattern.dtype == jnp.uint64:
-    return _bisect(scores, q)
-  return search(scores, q, jnp.asarray(start, jnp.float32))[0]
-
-
-def search(scores: Scores, q: Count, start: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """`threshold_pattern` for 32 bits, and the number of passes it took."""
+  scores = Scores(operands, pattern)
 
   def estimate() -> jax.Array:
     patterns = sample(scores, _SAMPLE)
@@ -178,9 +186,9 @@ def search(scores: Scores, q: Count, start: jax.Array) -> tuple[jax.Array, jax.A
   return jnp.where(bracket.width > 1, guess, bracket.low), passes
 
 
-def _bisect(scores: Scores, q: Count) -> jax.Array:
-  """`threshold_pattern` for 64 bits: 63 passes, a seldom case."""
-  patterns = [scores.pattern(*operands) for operands in scores.operands]
+@partial(jax.jit, inline=True)
+def bisect(patterns: Sequence[jax.Array], q: Count) -> jax.Array:
+  """What `search` finds, in one pass per bit: short to compile, and for 64 bits too."""
   dtype = patterns[0].dtype
   limit = infinity(dtype)
   # At least q reach `low` (or it is 0), and fewer reach `high`.

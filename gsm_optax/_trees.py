@@ -41,6 +41,10 @@ def prunable_tree(prunable: Prunable, params: Any) -> Any:
   try:
     mask = jax.tree.broadcast(mask, params)
   except ValueError as error:
+    # The same leaves in other containers, as `flax.nnx.State` without its `Param`s.
+    leaves, structure = jax.tree.leaves(mask), jax.tree.structure(params)
+    if len(leaves) == structure.num_leaves:
+      return jax.tree.unflatten(structure, [_as_bool(leaf) for leaf in leaves])
     raise ValueError(
       "`prunable` must be a pytree of booleans with the structure of the params (or a"
       f" prefix of it), but it does not fit them: {error}"

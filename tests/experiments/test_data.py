@@ -132,6 +132,17 @@ def test_a_truncated_gzip_file_is_refused(tmp_path):
     read_idx(path, expected)
 
 
+def test_a_gzip_file_with_damaged_content_is_refused(tmp_path):
+  array = np.random.default_rng(0).integers(0, 256, (9, 28, 28), np.uint8)
+  expected = write_idx(tmp_path, "images", array, zipped=True)
+  path = tmp_path / "images.gz"
+  content = path.read_bytes()
+  for place in range(20, len(content), len(content) // 20):
+    path.write_bytes(content[:place] + b"\xff" * 8 + content[place + 8 :])
+    with pytest.raises(DataError):
+      read_idx(path, expected)
+
+
 def test_a_folder_that_lacks_files_is_named_with_what_it_lacks(small_mnist):
   folder, files = small_mnist
   (folder / "train-labels-idx1-ubyte.gz").unlink()

@@ -176,13 +176,45 @@ def test_a_killed_run_resumed_is_the_run_that_was_not_killed(finished, tmp_path)
 
 def test_a_finished_run_is_replaced_but_other_files_are_not(tmp_path):
   (tmp_path / "thesis.tex").write_text("")
-  with pytest.raises(SystemExit, match="is not empty and holds no run"):
-    main([*SHORT, "--out", str(tmp_path)])
+  for resume in ([], ["--resume"]):
+    with pytest.raises(SystemExit, match=r"no run's \(thesis.tex\)"):
+      main([*SHORT, *resume, "--out", str(tmp_path)])
   assert (tmp_path / "thesis.tex").exists()
+  (tmp_path / "thesis.tex").unlink()
   short = ["--base-epochs", "1", "--gsm-epochs", "1", "--quiet", "--out"]
   for _ in range(2):
     main([*short, str(tmp_path / "run")])
     assert len(records(tmp_path / "run")) == 3
+  with pytest.raises(
+    SystemExit, match=r"another run, with density 0.05 instead of 0.5"
+  ):
+    main([*short, str(tmp_path / "run"), "--density", "0.5"])
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--density", "2"], "--density must be above 0 and at most 1, not 2.0"),
+    (["--density", "1e-9"], "less than one weight"),
+    (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
+    (["--momentum", "1"], "--momentum must be at least 0 and less than 1"),
+    (["--gsm-epochs", "-1"], "--gsm-epochs must be 0 or more"),
+    (["--model", "lenet5"], "LeNet-5 needs images of 28×28"),
+    (["--drops", "0.9", "0.1"], "--drops must be two shares"),
+    (["--quiet", "digits"], "the preset comes first"),
+  ],
+)
+def test_nonsense_is_refused_in_a_sentence_before_anything_is_written(
+  flags, message, tmp_path
+):
+  with pytest.raises(SystemExit, match=message):
+    main([*flags, *(["--out", str(tmp_path / "run")])])
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_diverges_is_ended(tmp_path):
+  with pytest.raises(SystemExit, match="the training has diverged"):
+    main([*SHORT, "--base-learning-rate", "1e9", "--out", str(tmp_path / "run")])
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):
