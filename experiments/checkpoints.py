@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 
@@ -57,8 +58,9 @@ class Checkpoints:
 
 def save_params(path: Path, params: Any) -> None:
   """Writes params as an Orbax checkpoint of their own, in place of an earlier one."""
+  # From the host, so that they can be read where there are other devices.
   with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(path.absolute(), params, force=True)
+    checkpointer.save(path.absolute(), jax.tree.map(np.asarray, params), force=True)
 
 
 def load_params(path: Path) -> Any:

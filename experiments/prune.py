@@ -31,6 +31,13 @@ from experiments.configs import (
   learning_rate_schedule,
 )
 from experiments.data import DataError, Dataset, load
+from experiments.devices import (
+  batch_mesh,
+  is_first_process,
+  join_cluster,
+  replicate,
+  wait_for_others,
+)
 from experiments.measures import shrinkage, vanishing_warning
 from experiments.models import LeNet5, LeNet300, Model, from_nnx
 from experiments.recording import Display, surroundings, write_json
@@ -54,6 +61,14 @@ class Job:
   """Continue an interrupted run from its last checkpoint."""
   quiet: bool = False
   """Print nothing but the result, in one line."""
+  distributed: bool = False
+  """Run on several processes, which the cluster's environment names."""
+  coordinator_address: str | None = None
+  """HOST:PORT of the first of several processes, where no environment names it."""
+  num_processes: int | None = None
+  """How many there are."""
+  process_id: int | None = None
+  """Which one this is."""
 
   @property
   def folder(self) -> Path:
@@ -146,11 +161,18 @@ def run(job: Job) -> dict[str, Any]:
     raise ConfigError(str(error)) from error
   # As JSON has it, where a tuple is a list, to compare with a checkpoint's.
   description = json.loads(json.dumps(asdict(config)))
-  prepare_folder(folder, job.resume, description)
+  if config.batch_size % jax.device_count():
+    raise ConfigError(
+      f"--batch-size {config.batch_size} cannot be split evenly over the"
+      f" {jax.device_count()} devices."
+    )
+  if is_first_process():
+    prepare_folder(folder, job.resume, description)
+  wait_for_others("folder")
 
   environment = surroundings()  # of the code that runs, whatever is edited meanwhile
 
-  with Display(job.quiet) as display:
+  with Display(job.quiet or not is_first_process()) as display:
     steps = jnp.arange(config.gsm_epochs * steps_per_epoch)
     rates = np.asarray(jax.vmap(plan[1].learning_rate)(steps))
     left = shrinkage(rates, config.momentum, config.weight_decay, config.nesterov)
@@ -173,7 +195,7 @@ def run(job: Job) -> dict[str, Any]:
   pruned = gsm_optax.prune(params, config.density)
   report = gsm_optax.sparsity_report(pruned)
   accuracy = make_accuracy(model)
-  test = (jnp.asarray(data.test_images), jnp.asarray(data.test_labels))
+  test = replicate((data.test_images, data.test_labels), batch_mesh())
   base_records = [record for record in records if record["phase"] == "base"]
   results = {
     "preset": job.preset,
@@ -195,9 +217,10 @@ def run(job: Job) -> dict[str, Any]:
   }
   save_params(folder / "params", params)
   save_params(folder / "pruned_params", pruned)
-  figures.report(records, results).savefig(folder / "report.png", dpi=120)
-  write_json(folder / "results.json", results)
-  _show(results, report, display, job)
+  if is_first_process():
+    figures.report(records, results).savefig(folder / "report.png", dpi=120)
+    write_json(folder / "results.json", results)
+    _show(results, report, display, job)
   return results
 
 
@@ -234,6 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
   job = parse(sys.argv[1:] if arguments is None else arguments)
   try:
     check(job.config)
+    if job.distributed or job.coordinator_address:
+      join_cluster(job.coordinator_address, job.num_processes, job.process_id)
     run(job)
   except (ConfigError, DataError, CheckpointError, DivergenceError) as error:
     sys.exit(f"error: {error}")

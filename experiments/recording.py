@@ -32,7 +32,7 @@ def write_json(path: Path, content: Any) -> None:
 class Metrics:
   """The evaluations of a run, one JSON object a line, and as TensorBoard events."""
 
-  def __init__(self, folder: Path, epochs_done: int | None):
+  def __init__(self, folder: Path, epochs_done: int | None, writes: bool = True):
     """Continues after `epochs_done`, or begins anew with ``None``."""
     self._path = folder / "metrics.jsonl"
     self.records: list[dict[str, Any]] = []
@@ -47,6 +47,9 @@ class Metrics:
         if record["total_epochs"] > epochs_done:
           break
         self.records.append(record)
+    self._file = self._events = None
+    if not writes:
+      return
     whole = "".join(json.dumps(record) + "\n" for record in self.records)
     partial = self._path.with_suffix(".partial")
     partial.write_text(whole)
@@ -58,6 +61,8 @@ class Metrics:
   def add(self, record: dict[str, Any]) -> None:
     """Appends one evaluation."""
     self.records.append(record)
+    if not self._file or not self._events:
+      return
     self._file.write(json.dumps(record) + "\n")
     self._file.flush()
     for name, value in record.items():
@@ -66,8 +71,9 @@ class Metrics:
 
   def close(self) -> None:
     """Writes what is still held back."""
-    self._file.close()
-    self._events.close()
+    if self._file and self._events:
+      self._file.close()
+      self._events.close()
 
 
 class Display:

@@ -14,6 +14,7 @@ import optax
 
 from experiments.checkpoints import CheckpointError, Checkpoints
 from experiments.data import Dataset
+from experiments.devices import batch_mesh, is_first_process, replicate
 from experiments.measures import make_measure
 from experiments.models import Model
 from experiments.recording import Display, Metrics
@@ -118,8 +119,10 @@ def run_phases(
   Raises:
     CheckpointError: if the folder's checkpoint is of another run.
   """
-  train: Batch = (jnp.asarray(data.train_images), jnp.asarray(data.train_labels))
-  test: Batch = (jnp.asarray(data.test_images), jnp.asarray(data.test_labels))
+  mesh = batch_mesh()
+  train: Batch = replicate((data.train_images, data.train_labels), mesh)
+  test: Batch = replicate((data.test_images, data.test_labels), mesh)
+  train, test = jax.tree.map(jnp.asarray, (train, test))
   probe = (train[0][:batch_size], train[1][:batch_size])
   measure = make_measure(model, density, probe, test)
   init_key, order_key = jax.random.split(jax.random.key(seed))
@@ -132,14 +135,17 @@ def run_phases(
     if saved:
       refuse_other_run(saved["run"], description, folder)
     metrics = stack.enter_context(
-      closing(Metrics(folder, saved["total_epochs"] if saved else None))
+      closing(
+        Metrics(folder, saved["total_epochs"] if saved else None, is_first_process())
+      )
     )
     wall: dict[str, float] = saved["wall_seconds"] if saved else {}
 
-    params, batch_stats = model.init(init_key)
+    params, batch_stats = replicate(model.init(init_key), mesh)
     index, epoch = (saved["phase_index"], saved["epoch"]) if saved else (0, 0)
-    state = TrainState(params, batch_stats, plan[index].tx.init(params))
-    active = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, bool), params)
+    opt_state = replicate(plan[index].tx.init(params), mesh)
+    state = TrainState(params, batch_stats, opt_state)
+    active = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, bool), params)
     if saved:
       display.start(total, saved["total_epochs"])
       display.say(f"Continuing after {saved['total_epochs']} of {total} epochs.")
@@ -175,9 +181,10 @@ def run_phases(
     for number, phase in enumerate(plan[index:], start=index):
       first = epoch if number == index else 0
       if number > index:
-        state = TrainState(state.params, state.batch_stats, phase.tx.init(state.params))
+        opt_state = replicate(phase.tx.init(state.params), mesh)
+        state = TrainState(state.params, state.batch_stats, opt_state)
       before = sum(earlier.epochs for earlier in plan[:number])
-      train_epoch = make_train_epoch(model, phase.tx, batch_size)
+      train_epoch = make_train_epoch(model, phase.tx, batch_size, mesh)
       started = time.perf_counter() - wall.setdefault(phase.name, 0.0)
       for done in range(first + 1, phase.epochs + 1):
         key = jax.random.fold_in(order_key, before + done)

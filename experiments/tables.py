@@ -1,9 +1,6 @@
-"""Writes the README's table of results from the committed files.
+"""Writes the README's tables from the committed files under ``experiments/results/``.
 
-    python -m experiments.tables
-
-Each row is one preset: the mean over the seeds under ``experiments/results/``, with the
-command that makes them again.
+python -m experiments.tables
 """
 
 import json
@@ -13,7 +10,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
-BEGIN, END = "<!-- results: python -m experiments.tables -->", "<!-- end of results -->"
 
 
 def runs_by_preset(folder: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
@@ -52,17 +48,71 @@ def results_table(runs: dict[str, list[dict[str, Any]]]) -> str:
   return "\n".join(lines)
 
 
-def with_table(readme: str, table: str) -> str:
-  """The README with the table between its two marks."""
-  before, rest = readme.split(BEGIN)
-  _, after = rest.split(END)
-  return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+def step_table(results: dict[str, Any]) -> str:
+  """A Markdown table of ``step.json``: whole training steps, as ratios to SGD's."""
+  lines = [
+    "| model, batch | SGD | `gsm_optax.gsm` | GSM by `lax.top_k`"
+    " | PyTorch: GSM by `torch.topk` over its SGD |",
+    "|---|---|---|---|---|",
+  ]
+  for row in results["rows"]:
+    ratios = row["ratio_to_sgd"]
+    torch = ratios.get("PyTorch GSM by torch.topk")
+    lines.append(
+      f"| {row['model']}, {row['batch_size']} | {1e3 * row['seconds']['SGD']:.1f} ms"
+      f" | **{ratios['gsm_optax.gsm']:.2f} ×** | {ratios['GSM by lax.top_k']:.1f} ×"
+      f" | {'' if torch is None else f'{torch:.1f} ×'} |"
+    )
+  return "\n".join(lines)
+
+
+def selection_table(results: dict[str, Any]) -> str:
+  """A Markdown table of ``selection.json``: the update alone, in passes."""
+  others = ["lax.top_k", "jnp.sort", "np.partition", "torch.topk", "torch.kthvalue"]
+  names = ["keep_top_saliency", "… cold start", *others]
+  lines = [
+    f"| weights | one pass | {' | '.join(names)} |",
+    f"|---|---|{'---|' * len(names)}",
+  ]
+  for row in sorted(results["rows"], key=lambda row: row["weights"]):
+    cells = [
+      f"{row['passes'][name]:.1f}" if name in row["passes"] else "" for name in names
+    ]
+    lines.append(
+      f"| {row['weights']:,} | {1e3 * row['seconds']['pass']:.2f} ms"
+      f" | {' | '.join(cells)} |"
+    )
+  return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+  """Every table of the README, by the name in its marks."""
+  step = json.loads((RESULTS / "step" / "step.json").read_text())
+  selection = json.loads((RESULTS / "selection" / "selection.json").read_text())
+  return {
+    "results": results_table(runs_by_preset()),
+    "step": step_table(step),
+    "selection": selection_table(selection),
+  }
+
+
+def with_tables(readme: str, tables: dict[str, str]) -> str:
+  """The README with each table between its two marks."""
+  for name, table in tables.items():
+    begin, end = (
+      f"<!-- {name}: python -m experiments.tables -->",
+      f"<!-- end {name} -->",
+    )
+    before, rest = readme.split(begin)
+    _, after = rest.split(end)
+    readme = f"{before}{begin}\n\n{table}\n\n{end}{after}"
+  return readme
 
 
 def main() -> None:
   """Rewrites the README."""
   readme = ROOT / "README.md"
-  readme.write_text(with_table(readme.read_text(), results_table(runs_by_preset())))
+  readme.write_text(with_tables(readme.read_text(), tables()))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+from experiments.devices import split
 from experiments.models import Model
 
 
@@ -56,11 +58,15 @@ def make_train_step(
 
 
 def make_train_epoch(
-  model: Model, tx: optax.GradientTransformation, batch_size: int
+  model: Model,
+  tx: optax.GradientTransformation,
+  batch_size: int,
+  mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, jax.Array]]:
   """``(state, data, key) -> (state, mean loss)``: one pass over the shuffled data.
 
-  The images left over by whole batches are others in every epoch.
+  The images left over by whole batches are others in every epoch. With a mesh, each
+  batch is split over its devices.
   """
   train_step = make_train_step(model, tx)
 
@@ -72,7 +78,7 @@ def make_train_epoch(
     order = jax.random.permutation(key, len(labels))[: steps * batch_size]
 
     def body(state: TrainState, chosen: jax.Array) -> tuple[TrainState, jax.Array]:
-      return train_step(state, (images[chosen], labels[chosen]))
+      return train_step(state, split((images[chosen], labels[chosen]), mesh))
 
     state, losses = jax.lax.scan(body, state, order.reshape(steps, batch_size))
     return state, losses.mean()

@@ -171,23 +171,27 @@ def _is_partitioned(array: jax.Array) -> bool:
 
 
 def _sum_rows(arrays: list[jax.Array]) -> list[jax.Array]:
-  """Sums of arrays of one shape along rows of 64 to 160 elements, if they allow it."""
-  shape = arrays[0].shape or (1,)
-  last = shape[-1]
-  lengths = [length for length in range(64, 161) if last % length == 0]
-  if last > 160 and lengths:
-    # The fewer elements after the last whole vector, the better.
-    length = min(lengths, key=lambda length: (length % 32, -length))
-    shape = (*shape[:-1], last // length, length)
-    axes = (len(shape) - 1,)
-  else:
-    axis, length = len(shape), 1
-    while axis > 0 and length < 64:
-      axis -= 1
-      length *= shape[axis]
-    axes = tuple(range(axis, len(shape)))
+  """Sums of arrays of one shape along rows of some hundred elements, as it has them."""
+  shape, axes = _rows(arrays[0].shape)
   summed = sum_together([array.reshape(shape) for array in arrays], axes)
   return [array.reshape(-1) for array in summed]
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+  """A shape with rows of 64 to 160 elements, if it allows them, and their axes."""
+  last = shape[-1] if shape else 1
+  if 64 <= last <= 160:
+    return shape, (len(shape) - 1,)
+  lead, whole = (shape[:-1], last) if last > 160 else ((), math.prod(shape))
+  lengths = [length for length in range(64, 161) if whole % length == 0]
+  if lengths:
+    # The fewer elements after the last whole vector, the better.
+    length = min(lengths, key=lambda length: (length % 32, -length))
+    shape = (*lead, whole // length, length)
+    return shape, (len(shape) - 1,)
+  if last > 160:
+    return shape, (len(shape) - 1,)
+  return (whole,), (0,)
 
 
 def _sum_within_devices(arrays: list[jax.Array]) -> list[jax.Array]:

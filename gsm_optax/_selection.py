@@ -14,10 +14,10 @@ passes are needed (`_search`). Two are the rule:
    hundred scores, and there are many more rows.) Otherwise the sums give a guess, which
    the next pass settles.
 
-Measured in passes of ``where(|g * w| >= t, g, 0)``, that is 3.1 with the final mask for
-the 25.5 million weights of ResNet-50's kernels, of which one is the mask itself.
-Whatever the scores, after six passes the candidates divide the bracket evenly, so that
-17 passes are the most that can be needed.
+Without a usable start, the first survey is around the estimate of a sample; after an
+abrupt change of scale, the second. `experiments.benchmarks.selection` measures all this
+in passes of ``where(|g * w| >= t, g, 0)``. Whatever the scores, after six passes the
+candidates divide the bracket evenly, so that no input needs more than some twenty.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,6 +43,7 @@ from gsm_optax._search import (
   narrow,
   rank_th,
   survey_candidates,
+  survey_for,
 )
 
 _SAMPLE = 8192
@@ -126,6 +127,7 @@ def search(
     The pattern, and the number of passes it took.
   """
   scores = Scores(operands, pattern)
+  places = survey_for(scores.size)
 
   def estimate() -> jax.Array:
     patterns = sample(scores, _SAMPLE)
@@ -139,15 +141,17 @@ def search(
     bracket, passes = state
     is_first = passes == 0
     candidates = jnp.where(
-      is_first, candidates_around(bracket, start), survey_candidates(bracket, passes)
+      is_first,
+      candidates_around(bracket, start, places),
+      survey_candidates(bracket, passes, places),
     )
     if not is_split(scores):  # a sample would move data between devices
       is_lost = jnp.where(
-        is_first, ~is_usable(start), (passes == 1) & (bracket.width > BINADE)
+        is_first, ~is_usable(start, places), (passes == 1) & (bracket.width > BINADE)
       )
       candidates = lax.cond(
         is_lost,
-        lambda: candidates_around(bracket, estimate()),
+        lambda: candidates_around(bracket, estimate(), places),
         lambda: candidates,
       )
     counts, _ = count(scores, bracket.low, bracket.width, candidates, rows=False)

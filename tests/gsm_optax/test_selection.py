@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gsm_optax import global_threshold
+from gsm_optax._counting import Count
+from gsm_optax._patterns import bit_pattern
+from gsm_optax._selection import search
 
 few = settings(
   deadline=None,
@@ -133,3 +136,54 @@ def test_scores_that_are_not_floating_point_are_an_error():
 def test_a_rank_outside_the_tree_is_an_error(q):
   with pytest.raises(ValueError, match=f"from 1 to 3, the number of scores, not {q}"):
     global_threshold(jnp.ones(3), q)
+
+
+# The number of passes
+
+
+def search_passes(operands, q, start):
+  pattern, passes = search(operands, bit_pattern, Count.of(q), jnp.float32(start))
+  value = jax.lax.bitcast_convert_type(pattern, jnp.float32)
+  return float(value), int(passes)
+
+
+def half_normal(shape, seed):
+  return jnp.abs(jax.random.normal(jax.random.key(seed), shape))
+
+
+WORST = {
+  "one value": jnp.full((300, 400), 0.3),
+  "neighbours": 1 + jnp.arange(120_000).reshape(300, 400) % 50 * 2.0**-23,
+  "two heaps": jnp.where(half_normal((300, 400), 0) > 0.5, 1e-20, 1e10),
+  "all patterns": jax.lax.bitcast_convert_type(
+    jax.random.randint(jax.random.key(0), (300, 400), 0, 0x7F800000), jnp.float32
+  ),
+  "zeros": jnp.zeros((300, 400)),
+}
+
+
+@pytest.mark.parametrize("scores", WORST.values(), ids=WORST.keys())
+@pytest.mark.parametrize("start", [0.0, 1.0, 1e-30, np.inf, np.nan, -1.0])
+def test_no_input_takes_more_than_34_passes_and_no_start_changes_the_answer(
+  scores, start
+):
+  descending = np.sort(np.ravel(scores))[::-1]
+  for q in (1, 1000, 60_000, scores.size):
+    found, passes = search_passes([(scores,)], q, start)
+    assert found == descending[q - 1]
+    assert passes <= 34
+
+
+def test_two_passes_are_the_rule_with_the_last_threshold_and_without():
+  shapes = [(784, 300), (300, 100), (100, 10)]
+  scores = [(half_normal(shape, i),) for i, shape in enumerate(shapes)]
+  found, cold = search_passes(scores, 4436, 0.0)
+  warm = [
+    search_passes(scores, 4436, found * share)[1] for share in np.linspace(0.9, 1.1, 20)
+  ]
+  rescaled = [
+    search_passes(scores, 4436, found * scale)[1] for scale in (1e-3, 0.1, 10, 1e3)
+  ]
+  assert np.median([cold, *warm]) == 2
+  assert max(cold, *warm) <= 3
+  assert max(rescaled) <= 4

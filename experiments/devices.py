@@ -1,0 +1,63 @@
+"""One run on all devices of all processes: batches are split, the rest is replicated.
+
+Several processes are JAX's own runtime. Each sees the same files and runs the same
+program; the first one writes. On a cluster that JAX knows (Slurm, Open MPI, Kubernetes,
+Cloud TPU) `--distributed` finds the others; elsewhere name them:
+
+    python -m experiments.prune --coordinator-address HOST:PORT --num-processes 2
+      --process-id 0        # and the same with 1 on the other machine
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def join_cluster(
+  coordinator_address: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+  """Waits for all processes of a run; before anything else that JAX does.
+
+  What is ``None`` comes from the cluster's environment.
+  """
+  jax.distributed.initialize(coordinator_address, num_processes, process_id)
+
+
+def is_first_process() -> bool:
+  """Whether this process is the one that writes and prints."""
+  return jax.process_index() == 0
+
+
+def wait_for_others(where: str) -> None:
+  """Waits until all processes are here."""
+  if jax.process_count() > 1:
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices(where)
+
+
+def batch_mesh() -> Mesh | None:
+  """All devices in a row, along which batches are split; ``None`` for a single one."""
+  if jax.device_count() == 1:
+    return None
+  return jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
+
+
+def replicate(tree: Any, mesh: Mesh | None) -> Any:
+  """The same arrays on every device."""
+  if mesh is None:
+    return tree
+  # By way of the host: arrays of one process cannot be made global ones directly.
+  return jax.device_put(
+    jax.tree.map(np.asarray, tree), NamedSharding(mesh, PartitionSpec())
+  )
+
+
+def split(batch: Any, mesh: Mesh | None) -> Any:
+  """Inside jit: a batch, with a part of its images on each device."""
+  if mesh is None:
+    return batch
+  sharding = NamedSharding(mesh, PartitionSpec("batch"))
+  return jax.lax.with_sharding_constraint(batch, sharding)
