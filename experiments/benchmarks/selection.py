@@ -172,7 +172,7 @@ def measure(
   gradients, weights = make_tree(shapes, dtype, benchmark.zeros, seed=1)
   earlier, _ = make_tree(shapes, dtype, benchmark.zeros, seed=2)
   n = sum(leaf.size for leaf in gradients)
-  q = int(gsm_optax.sparsity_report(gsm_optax.magnitude_mask(weights, density)).kept)
+  q = gsm_optax.sparsity_report(gsm_optax.prune(weights, density)).kept
   if benchmark.devices > 1:
     mesh = jax.make_mesh((benchmark.devices,), ("shard",))
     place = NamedSharding(mesh, PartitionSpec("shard"))
