@@ -41,7 +41,7 @@ class Config:
 
 
 # python -m experiments.prune
-# 40 seconds on two CPU cores.
+# Under a minute on two CPU cores; 97.2 % → 97.4 %, mean of seeds 0 to 2.
 DIGITS = Config(
   dataset="digits",
   model="lenet300",
@@ -55,9 +55,11 @@ DIGITS = Config(
 )
 
 # python -m experiments.prune lenet300-mnist --data-dir FOLDER
+# Some minutes on two CPU cores; 98.23 % → 98.11 % with seed 0.
 LENET300_MNIST = Config(dataset="mnist", model="lenet300", density=1 / 60)
 
 # python -m experiments.prune lenet5-mnist --data-dir FOLDER
+# About an hour on two CPU cores, not run to its end yet.
 LENET5_MNIST = Config(dataset="mnist", model="lenet5", density=1 / 125)
 
 PRESETS = {

@@ -1,8 +1,7 @@
 """Layers written so that they are quick inside `lax.scan` on a CPU.
 
-There, XLA runs a convolution in a loop ten times slower than outside of one. As patches
-times a matrix it is no convolution any more, and even quicker than one outside: a step
-of LeNet-5 with 256 images took 51 ms so, and 127 ms with `nnx.Conv` under `jit` alone.
+There, XLA runs a convolution in a loop several times slower than outside of one. As
+patches times a matrix it is no convolution any more.
 """
 
 import jax
