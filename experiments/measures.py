@@ -86,7 +86,7 @@ def make_measure(
   prune = jax.jit(lambda params: gsm_optax.prune(params, density))
 
   @jax.jit
-  def active_set(params: Any, batch_stats: Any) -> Any:
+  def active_set(params: Any, batch_stats: Any, probe: Batch) -> Any:
     gradients = jax.grad(
       lambda params: cross_entropy(model, params, batch_stats, probe)[0]
     )(params)
@@ -102,7 +102,7 @@ def make_measure(
     params, batch_stats, _ = state
     magnitudes = [abs(leaf) for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     size = sum(leaf.size for leaf in magnitudes)
-    now = active_set(params, batch_stats)
+    now = active_set(params, batch_stats, probe)
     q = int(number_of(now))
     new = jax.tree.map(lambda a, b: a & ~b, now, active)
     return {
