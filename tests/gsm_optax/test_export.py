@@ -1,6 +1,7 @@
 """The whole update is lowered for accelerators that are not here."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import pytest
 
