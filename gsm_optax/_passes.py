@@ -62,9 +62,24 @@ def global_size(array: Any) -> int:
   return array.size * math.prod(mesh.shape[axis] for axis in _varying_axes(array))
 
 
+class Tally(NamedTuple):
+  """What one pass finds at each of k candidates.
+
+  Attributes:
+    counts: a `Count` of (k,), how many scores reach the candidate.
+    row_counts: uint32 (k, number of rows), the same in each short row of weights,
+      modulo 2**32. Without rows there are none; their number depends on the sharding.
+    row_sums: the sums of the offsets that reach it, likewise.
+  """
+
+  counts: Count
+  row_counts: jax.Array
+  row_sums: jax.Array
+
+
 def count(
   scores: Scores, low: jax.Array, width: jax.Array, candidates: jax.Array, rows: bool
-) -> tuple[Count, jax.Array]:
+) -> Tally:
   """Counts the scores in a bracket of patterns that reach each candidate.
 
   Args:
@@ -72,14 +87,10 @@ def count(
     low: the lower end of the bracket, a pattern.
     width: of the bracket. Scores outside of it, and NaN, do not count.
     candidates: uint32 (k,), as offsets from `low`, none of them 0.
-    rows: whether to add up the scores by rows too.
-
-  Returns:
-    A `Count` of (k,) each. And uint32 (k, number of rows): for each candidate the sums
-    of the offsets that reach it over short rows of weights, modulo 2**32; without
-    `rows` there are none, and their number depends on the sharding.
+    rows: whether to keep what is counted by rows, and add up the scores too.
   """
   k = candidates.shape[0]
+  below = (candidates - 1).astype(jnp.int32)
   counts: list[Count] = []
   columns: list[tuple[jax.Array, ...]] = []  # per leaf k counts by rows, then k sums
   columns_size = 0
@@ -90,27 +101,29 @@ def count(
     if group:
       by_rows = [jnp.concatenate(column) for column in zip(*group, strict=True)]
       counts.append(Count.of(jnp.stack(sum_together(by_rows[:k], (0,)))))
-      columns.append(tuple(by_rows[k:]))
+      columns.append(tuple(by_rows))
     group, columns_size = [], 0
 
   for leaf in scores.operands:
     operands, low_here = lax.optimization_barrier((leaf, low))
     offsets = scores.pattern(*operands) - low_here
-    offsets = jnp.where(offsets < width, offsets, 0)
-    reached = [offsets >= candidates[i] for i in range(k)]
+    # As signed numbers, which processors compare in one instruction.
+    offsets = jnp.where(offsets < width, offsets, 0).astype(jnp.int32)
+    reached = [offsets > below[i] for i in range(k)]
     reached_offsets = [jnp.where(r, offsets, 0) for r in reached] if rows else []
     varying = _varying_axes(offsets)
     if varying or offsets.size >= _TOO_MANY:
-      here = [total([count_true(r)])[None] for r in reached]
-      here = Count.concatenate(here)
+      here = Count.concatenate([total([count_true(r)])[None] for r in reached])
       sums = [jnp.sum(x, dtype=jnp.uint32) for x in reached_offsets]
       if varying:
         high, low_limb, sums = lax.psum((here.high, here.low, sums), varying)
         here = Count.carried(high, low_limb)
       counts.append(here)
-      columns.append(tuple(x.reshape(1) for x in sums))
+      modulo = (here.high << 16) + here.low
+      numbers = [modulo[i] for i in range(k)]
+      columns.append(tuple(x.astype(jnp.uint32).reshape(1) for x in numbers + sums))
       continue
-    parts = [r.astype(jnp.uint32) for r in reached] + reached_offsets
+    parts = [x.astype(jnp.uint32) for x in reached + reached_offsets]
     if any(map(_is_partitioned, leaf)):
       parts = _sum_within_devices(parts)
       parts = [jnp.sum(x, dtype=jnp.uint32).reshape(1) for x in parts]
@@ -126,9 +139,10 @@ def count(
   for others in counts[1:]:
     all_counts = all_counts.plus(others)
   if not rows:
-    return all_counts, jnp.zeros((k, 0), jnp.uint32)
+    nothing = jnp.zeros((k, 0), jnp.uint32)
+    return Tally(all_counts, nothing, nothing)
   by_rows = [jnp.concatenate(column) for column in zip(*columns, strict=True)]
-  return all_counts, jnp.stack(by_rows)
+  return Tally(all_counts, jnp.stack(by_rows[:k]), jnp.stack(by_rows[k:]))
 
 
 def is_split(scores: Scores) -> bool:

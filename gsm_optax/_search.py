@@ -45,23 +45,31 @@ class Survey(NamedTuple):
     anywhere: the first ones without it: powers of two; 1 sees a threshold of zero.
     outward: distances from the end of the bracket that was counted at, if the other is
       open. Divided evenly, a cell of 2.2 binades is narrow enough for a close pass.
+    toward_zero: candidates in a wide bracket that does not reach zero, as multiples of
+      where a constant density puts the answer; scores are denser toward zero.
     spread: candidates about the predicted answer, in standard errors.
   """
 
   around: np.ndarray
   anywhere: np.ndarray
   outward: np.ndarray
+  toward_zero: np.ndarray
   spread: np.ndarray
 
 
 def _survey(
-  steps: list[float], powers: list[int], binades: list[float], spread: list[float]
+  steps: list[float],
+  powers: list[int],
+  binades: list[float],
+  toward_zero: list[float],
+  spread: list[float],
 ) -> Survey:
   above = 1 + np.array(steps)
   return Survey(
     np.concatenate([1 / above[::-1], above]).astype(np.float32),
     np.array([1, *((127 + power) * BINADE for power in powers)], np.uint32),
     (np.array(binades) * BINADE).astype(np.uint32),
+    np.array(toward_zero, np.float32),
     np.array(spread, np.float32),
   )
 
@@ -70,9 +78,16 @@ _EIGHT = _survey(
   [0.015, 0.045, 0.08, 0.13],
   [-50, -38, -30, -24, -18, -12, -4],
   [1.1, 3.3, 5.5, 7.7, 9.9, 14, 30, 60],
+  [1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 8],
   [-3, -1.2, -0.6, -0.2, 0.2, 0.6, 1.2, 3],
 )
-_FOUR = _survey([0.03, 0.12], [-30, -18, -4], [1.1, 5, 15, 60], [-3, -0.6, 0.6, 3])
+_FOUR = _survey(
+  [0.03, 0.12],
+  [-30, -18, -4],
+  [1.1, 5, 15, 60],
+  [1 / 12, 1 / 4, 1, 4],
+  [-3, -0.6, 0.6, 3],
+)
 
 
 def survey_for(size: int) -> Survey:
@@ -109,6 +124,11 @@ class Bracket(NamedTuple):
   inside: Count
   slope: jax.Array
 
+  def share_below(self) -> jax.Array:
+    """The share of the scores inside that the answer exceeds, about."""
+    inside = jnp.maximum(self.inside.to_float(), 1)
+    return 1 - jnp.clip((self.rank.to_float() - 0.5) / inside, 0, 1)
+
 
 def everything(rank: Count, size: int) -> Bracket:
   """The bracket of all numbers, zero and infinity included."""
@@ -139,18 +159,26 @@ def survey_candidates(bracket: Bracket, passes: jax.Array, survey: Survey) -> ja
   down = (width - jnp.minimum(survey.outward[::-1], width)).at[0].set(1)
   is_open = low + width == _INFINITY + 1
   evenly = _evenly(width, len(survey.spread))
-  far = jnp.where(low == 0, down, jnp.where(is_open, up, evenly))
+  is_lowest = bracket.share_below() < 0.25
+  between = jnp.where(is_lowest, _toward_zero(bracket, survey.toward_zero), evenly)
+  far = jnp.where(low == 0, down, jnp.where(is_open, up, between))
   is_far = (width > BINADE) & (passes < _EVEN_AFTER)
   candidates = jnp.where(is_far, far, _predicted(bracket, passes, survey.spread))
   return jnp.clip(candidates, 1, width - 1)
 
 
 def close_candidates(
-  bracket: Bracket, passes: jax.Array, guess: jax.Array
+  bracket: Bracket, passes: jax.Array, guess: jax.Array, few: Count
 ) -> jax.Array:
   """The same for a narrow bracket. A `guess` inside it is settled, right or wrong."""
-  candidates = jnp.clip(_predicted(bracket, passes, CLOSE), 1, bracket.width - 1)
   at, half = guess - bracket.low, len(CLOSE) // 2
+  # After a first close pass that missed, the prediction is not to be trusted much.
+  caution = jnp.where(at < bracket.width, 4, 1)
+  candidates = _predicted(bracket, passes, caution * CLOSE)
+  # Few scores are found wherever in the bracket they are.
+  is_few = ~(bracket.inside >= few) & (passes < _EVEN_AFTER)
+  ends = candidates.at[0].set(1).at[-1].set(bracket.width - 1)
+  candidates = jnp.clip(jnp.where(is_few, ends, candidates), 1, bracket.width - 1)
   around = jnp.concatenate(
     [
       jnp.minimum(candidates[: half - 1], at),
@@ -158,7 +186,7 @@ def close_candidates(
       jnp.maximum(candidates[half + 1 :], at + 1),
     ]
   )
-  is_guess = (at < bracket.width) & (passes < _EVEN_AFTER)
+  is_guess = (at < bracket.width) & (at > 0) & (passes < _EVEN_AFTER)
   return jnp.where(is_guess, jnp.clip(around, 1, bracket.width - 1), candidates)
 
 
@@ -199,6 +227,19 @@ def rank_th(
   return lax.while_loop(lambda state: state[1] > 1, step, (low, width))[0]
 
 
+def among(rank: Count, inside: Count, known: Count) -> Count:
+  """About the rank that the answer has among those that are known of those inside."""
+  share = known.to_float() / jnp.maximum(inside.to_float(), 1)
+  scaled = Count.of(
+    jnp.maximum(jnp.round(rank.to_float() * share), 1).astype(jnp.int32)
+  )
+  all_known = known.equals(inside)
+  return Count(
+    jnp.where(all_known, rank.high, scaled.high),
+    jnp.where(all_known, rank.low, scaled.low),
+  )
+
+
 def _evenly(width: jax.Array, parts: int) -> jax.Array:
   step = jnp.maximum(width // (parts + 1), 1)
   return step * jnp.arange(1, parts + 1, dtype=jnp.uint32)
@@ -210,11 +251,18 @@ def _value(pattern: jax.Array) -> jax.Array:
   return lax.bitcast_convert_type(finite, jnp.float32)
 
 
+def _toward_zero(bracket: Bracket, multiples: Any) -> jax.Array:
+  """Offsets of `multiples` of where a constant density puts the answer."""
+  low, width = bracket.low, bracket.width
+  bottom, top = _value(low), _value(low + width)
+  values = bottom + (top - bottom) * jnp.minimum(bracket.share_below() * multiples, 1)
+  return jnp.maximum(lax.bitcast_convert_type(values, jnp.uint32), low) - low
+
+
 def _predicted(bracket: Bracket, passes: jax.Array, spread: Any) -> jax.Array:
   """Candidates about where a density linear in the bracket puts the answer."""
   low, width, slope = bracket.low, bracket.width, bracket.slope
-  inside = jnp.maximum(bracket.inside.to_float(), 1)
-  below = 1 - jnp.clip((bracket.rank.to_float() - 0.5) / inside, 0, 1)
+  inside, below = jnp.maximum(bracket.inside.to_float(), 1), bracket.share_below()
   place = 2 * below / (1 - slope + jnp.sqrt((1 - slope) ** 2 + 4 * slope * below))
   # The error of a rank among so many, and of a density that is not linear.
   error = jnp.sqrt(below * (1 - below) / (inside + 1))

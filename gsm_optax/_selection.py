@@ -20,6 +20,7 @@ in passes of ``where(|g * w| >= t, g, 0)``. Whatever the scores, after six passe
 candidates divide the bracket evenly, so that no input needs more than some twenty.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ from gsm_optax._search import (
   BINADE,
   CLOSE,
   Bracket,
+  among,
   candidates_around,
   close_candidates,
   everything,
@@ -147,39 +149,55 @@ def search(
     )
     if not is_split(scores):  # a sample would move data between devices
       is_lost = jnp.where(
-        is_first, ~is_usable(start, places), (passes == 1) & (bracket.width > BINADE)
+        is_usable(start, places),
+        (passes == 1) & (bracket.width > BINADE),
+        is_first,
       )
       candidates = lax.cond(
         is_lost,
         lambda: candidates_around(bracket, estimate(), places),
         lambda: candidates,
       )
-    counts, _ = count(scores, bracket.low, bracket.width, candidates, rows=False)
-    return narrow(bracket, candidates, counts)[0], passes + 1
+    tally = count(scores, bracket.low, bracket.width, candidates, rows=False)
+    return narrow(bracket, candidates, tally.counts)[0], passes + 1
+
+  few = Count.of(math.isqrt(scores.size) // 4 + 1)
 
   bracket, passes = lax.while_loop(
-    lambda state: state[0].width > _NARROW,
+    lambda state: (state[0].width > _NARROW) & (state[0].inside >= few),
     survey,
     (everything(q, scores.size), jnp.int32(0)),
   )
 
   def close(state: Any) -> Any:
     bracket, passes, _, guess = state
-    candidates = close_candidates(bracket, passes, guess)
-    counts, sums = count(scores, bracket.low, bracket.width, candidates, rows=True)
-    cell_bracket, cell = narrow(bracket, candidates, counts)
+    candidates = close_candidates(bracket, passes, guess, few)
+    tally = count(scores, bracket.low, bracket.width, candidates, rows=True)
+    cell_bracket, cell = narrow(bracket, candidates, tally.counts)
     inner = jnp.clip(cell, 1, len(CLOSE) - 1)  # a cell with a candidate at either end
-    ends = lax.dynamic_slice_in_dim(sums, inner - 1, 2)
-    rows = ends[0] - ends[1]  # right modulo 2**32
-    is_filled = (rows > 0).astype(jnp.uint32)
-    filled = Count.of(sum_together([is_filled, is_filled], (0,))[0])
-    # The sum of all scores in the cell bounds that of a row.
-    width = bracket.width.astype(jnp.float32)
-    is_exact = cell_bracket.inside.to_float() * width < 2.0**32 * 0.99
-    alone = (cell == inner) & is_exact & filled.equals(cell_bracket.inside)
-    low = cell_bracket.low - bracket.low
-    guess = bracket.low + rank_th(rows, cell_bracket.rank, low, cell_bracket.width)
-    return cell_bracket, passes + 1, alone, guess
+    numbers, sums = (
+      at[0] - at[1]  # right modulo 2**32
+      for at in (
+        lax.dynamic_slice_in_dim(by_rows, inner - 1, 2)
+        for by_rows in (tally.row_counts, tally.row_sums)
+      )
+    )
+    singles = jnp.where(numbers == 1, sums, 0)
+    low, rank, inside = cell_bracket.low, cell_bracket.rank, cell_bracket.inside
+    known = Count.of(jnp.sum(numbers == 1, dtype=jnp.uint32))
+    guess = rank_th(
+      singles, among(rank, inside, known), low - bracket.low, cell_bracket.width
+    )
+    reach, exceed = sum_together(
+      [(singles >= guess).astype(jnp.uint32), (singles > guess).astype(jnp.uint32)],
+      (0,),
+    )
+    # Enough reach the guess, and however great the unknown ones are, too few exceed it.
+    unknown = inside.minus(known)
+    too_many = unknown.plus(Count.of(exceed)) >= rank
+    settled = (cell == inner) & (Count.of(reach) >= rank) & ~too_many
+    settled &= unknown.high < 1 << 15  # else a row may hold 2**32 + 1 of them
+    return cell_bracket, passes + 1, settled, bracket.low + guess
 
   no_guess = bracket.low + bracket.width
   bracket, passes, _, guess = lax.while_loop(

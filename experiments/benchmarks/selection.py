@@ -37,7 +37,8 @@ class Benchmark:
   """What to measure."""
 
   models: tuple[str, ...] = ("lenet300", "resnet50", "1e6", "1e7")
-  """`lenet300`, `resnet50`, or a number of weights in layers of 1024 × 1024."""
+  """`lenet300`, `resnet50`, or a number of weights in layers of 1024 × 1024 (of
+  2048 × 2048 from 5e7 on)."""
   densities: tuple[float, ...] = (0.1,)
   """Shares to keep."""
   dtypes: tuple[Literal["float32", "bfloat16", "float16"], ...] = ("float32",)
@@ -76,7 +77,8 @@ def shapes_of(model: str) -> list[tuple[int, ...]]:
     return [(784, 300), (300, 100), (100, 10)]
   if model == "resnet50":
     return list(resnet50_kernels())
-  return [(1024, 1024)] * max(1, round(float(model) / 2**20))
+  side = 1024 if float(model) < 5e7 else 2048
+  return [(side, side)] * max(1, round(float(model) / side**2))
 
 
 def make_tree(
