@@ -23,15 +23,20 @@ CPU cores with JAX 0.10; a "pass" is ``where(|g * w| >= t, g, 0)``, 25 million w
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
 from gsm_optax._counting import Count, count_true, total
 from gsm_optax._patterns import infinity
+
+_INT32_MAX = np.int32(2**31 - 1)
 
 _TOO_MANY = 1 << 31
 """Elements that are not counted in one 32-bit number."""
@@ -48,10 +53,33 @@ class Scores(NamedTuple):
   operands: Sequence[tuple[jax.Array, ...]]
   pattern: Callable[..., jax.Array]
 
+  @classmethod
+  def in_rows(
+    cls, operands: Sequence[tuple[jax.Array, ...]], pattern: Callable[..., jax.Array]
+  ) -> "Scores":
+    """The same scores with each leaf cut into rows, if no devices share it.
+
+    The more rows, the fewer weights fall into the same; but what follows costs by rows.
+    """
+    size = sum(first.size for first, *_ in operands)
+    target = min(max(size >> 16, 112), 1024)
+    cut = [
+      leaf
+      if any(_is_partitioned(x) or _varying_axes(x) for x in leaf)
+      else tuple(jnp.reshape(x, _rows(x.size, target)) for x in leaf)
+      for leaf in operands
+    ]
+    return cls(cut, pattern)
+
   @property
   def size(self) -> int:
     """Number of scores, those on other devices included."""
     return sum(global_size(first) for first, *_ in self.operands)
+
+  @property
+  def rows(self) -> int:
+    """Number of rows: of vectors along the last axis."""
+    return sum(math.prod(first.shape[:-1]) for first, *_ in self.operands)
 
 
 def global_size(array: Any) -> int:
@@ -62,47 +90,88 @@ def global_size(array: Any) -> int:
   return array.size * math.prod(mesh.shape[axis] for axis in _varying_axes(array))
 
 
-class Tally(NamedTuple):
-  """What one pass finds at each of k candidates.
+def _rows(size: int, target: int) -> tuple[int, int]:
+  """A number and a length of rows: of whole vectors, and about `target`, if can be."""
+  lengths = [length for length in range(8, 2 * target) if size % length == 0]
+  if not lengths:
+    return 1, size
+  length = min(lengths, key=lambda n: (n < 64, n % 8, abs(n - target)))
+  return size // length, length
+
+
+class Rows(NamedTuple):
+  """What a pass finds in short rows of weights, for k - 1 cells between k candidates.
+
+  How many rows there are depends on the sharding.
 
   Attributes:
-    counts: a `Count` of (k,), how many scores reach the candidate.
-    row_counts: uint32 (k, number of rows), the same in each short row of weights,
-      modulo 2**32. Without rows there are none; their number depends on the sharding.
-    row_sums: the sums of the offsets that reach it, likewise.
+    numbers: int32 (k - 1, number of rows), how many offsets lie in each cell; any
+      number above 2 means that least and greatest are not known either.
+    least: int32, the least of them, if any.
+    greatest: int32, the greatest.
   """
 
-  counts: Count
-  row_counts: jax.Array
-  row_sums: jax.Array
+  numbers: jax.Array
+  least: jax.Array
+  greatest: jax.Array
+
+  def of_cell(self, cell: jax.Array) -> "Rows":
+    """The rows of a single cell, of which the number may be traced."""
+    return Rows(*(lax.dynamic_index_in_dim(x, cell, keepdims=False) for x in self))
 
 
 def count(
-  scores: Scores, low: jax.Array, width: jax.Array, candidates: jax.Array, rows: bool
-) -> Tally:
+  scores: Scores, low: jax.Array, width: jax.Array, candidates: jax.Array
+) -> Count:
   """Counts the scores in a bracket of patterns that reach each candidate.
 
   Args:
     scores: what to count.
     low: the lower end of the bracket, a pattern.
     width: of the bracket. Scores outside of it, and NaN, do not count.
-    candidates: uint32 (k,), as offsets from `low`, none of them 0.
-    rows: whether to keep what is counted by rows, and add up the scores too.
+    candidates: uint32 (k,), as offsets from `low`, in ascending order, none of them 0.
+
+  Returns:
+    A `Count` of (k,).
   """
+  return _tally(scores, low, width, candidates, with_rows=False)[0]
+
+
+def count_by_rows(
+  scores: Scores, low: jax.Array, width: jax.Array, candidates: jax.Array
+) -> tuple[Count, Rows]:
+  """The same, and what the cells between the candidates hold, row by row."""
+  counts, columns = _tally(scores, low, width, candidates, with_rows=True)
+  cells = len(candidates) - 1
+  parts = [jnp.concatenate(column) for column in zip(*columns, strict=True)]
+  return counts, Rows(
+    jnp.stack(parts[:cells]),
+    jnp.stack(parts[cells : 2 * cells]),
+    jnp.stack(parts[2 * cells :]),
+  )
+
+
+def _tally(
+  scores: Scores,
+  low: jax.Array,
+  width: jax.Array,
+  candidates: jax.Array,
+  with_rows: bool,
+) -> tuple[Count, list[tuple[jax.Array, ...]]]:
+  """The counts, and for each leaf its three times k - 1 columns of `Rows`."""
   k = candidates.shape[0]
   below = (candidates - 1).astype(jnp.int32)
   counts: list[Count] = []
-  columns: list[tuple[jax.Array, ...]] = []  # per leaf k counts by rows, then k sums
-  columns_size = 0
-  group: list[tuple[jax.Array, ...]] = []
+  columns: list[tuple[jax.Array, ...]] = []
+  group: list[list[jax.Array]] = []  # the counts by rows of some leaves
+  group_size = 0
 
   def close_group() -> None:
-    nonlocal group, columns_size
+    nonlocal group, group_size
     if group:
       by_rows = [jnp.concatenate(column) for column in zip(*group, strict=True)]
-      counts.append(Count.of(jnp.stack(sum_together(by_rows[:k], (0,)))))
-      columns.append(tuple(by_rows))
-    group, columns_size = [], 0
+      counts.append(Count.of(jnp.stack(reduce_together(by_rows, (0,)))))
+    group, group_size = [], 0
 
   for leaf in scores.operands:
     operands, low_here = lax.optimization_barrier((leaf, low))
@@ -110,39 +179,58 @@ def count(
     # As signed numbers, which processors compare in one instruction.
     offsets = jnp.where(offsets < width, offsets, 0).astype(jnp.int32)
     reached = [offsets > below[i] for i in range(k)]
-    reached_offsets = [jnp.where(r, offsets, 0) for r in reached] if rows else []
+    ones = [r.astype(jnp.int32) for r in reached]
+    least = [jnp.where(r, offsets, _INT32_MAX) for r in reached[:-1]]
+    greatest = [jnp.where(r, 0, offsets) for r in reached[1:]]
     varying = _varying_axes(offsets)
     if varying or offsets.size >= _TOO_MANY:
       here = Count.concatenate([total([count_true(r)])[None] for r in reached])
-      sums = [jnp.sum(x, dtype=jnp.uint32) for x in reached_offsets]
+      sums = [jnp.sum(jnp.where(r, offsets, 0), dtype=jnp.int32) for r in reached]
       if varying:
-        high, low_limb, sums = lax.psum((here.high, here.low, sums), varying)
+        high, low_limb, sums = lax.psum(
+          (here.high, here.low, sums if with_rows else []), varying
+        )
         here = Count.carried(high, low_limb)
       counts.append(here)
-      modulo = (here.high << 16) + here.low
-      numbers = [modulo[i] for i in range(k)]
-      columns.append(tuple(x.astype(jnp.uint32).reshape(1) for x in numbers + sums))
-      continue
-    parts = [x.astype(jnp.uint32) for x in reached + reached_offsets]
-    if any(map(_is_partitioned, leaf)):
-      parts = _sum_within_devices(parts)
-      parts = [jnp.sum(x, dtype=jnp.uint32).reshape(1) for x in parts]
+      if with_rows:
+        modulo = (here.high << 16) + here.low
+        columns.append(_one_row([modulo[i] for i in range(k)], sums))
     else:
-      parts = _sum_rows(parts)
-    if columns_size + offsets.size >= _TOO_MANY:
-      close_group()
-    group.append(tuple(parts))
-    columns_size += offsets.size
+      if group_size + offsets.size >= _TOO_MANY:
+        close_group()
+      if any(map(_is_partitioned, leaf)):
+        sums = [jnp.where(r, offsets, 0) for r in reached] if with_rows else []
+        parts = [jnp.sum(x, dtype=jnp.int32) for x in _sum_within_devices(ones + sums)]
+        group.append([x.reshape(1) for x in parts[:k]])
+        if with_rows:
+          columns.append(_one_row(parts[:k], parts[k:]))
+      elif with_rows:
+        operations = [lax.add] * k + [lax.min] * (k - 1) + [lax.max] * (k - 1)
+        parts = _by_rows([*ones, *least, *greatest], operations)
+        numbers = [parts[i] - parts[i + 1] for i in range(k - 1)]
+        group.append(parts[:k])
+        columns.append((*numbers, *parts[k:]))
+      else:
+        group.append(_by_rows(ones))
+      group_size += offsets.size
   close_group()
 
   all_counts = counts[0]
   for others in counts[1:]:
     all_counts = all_counts.plus(others)
-  if not rows:
-    nothing = jnp.zeros((k, 0), jnp.uint32)
-    return Tally(all_counts, nothing, nothing)
-  by_rows = [jnp.concatenate(column) for column in zip(*columns, strict=True)]
-  return Tally(all_counts, jnp.stack(by_rows[:k]), jnp.stack(by_rows[k:]))
+  return all_counts, columns
+
+
+def _one_row(numbers: list[jax.Array], sums: list[jax.Array]) -> tuple[jax.Array, ...]:
+  """Columns of a leaf that is one row, from what reaches each candidate modulo 2**32.
+
+  Sums can be added up over devices together with the counts, in one operation; the
+  least and the greatest could not. The sum of one score is both.
+  """
+  inside = [a - b for a, b in pairwise(numbers)]
+  known = [jnp.where((x == 0) | (x == 1), x, _INT32_MAX) for x in inside]
+  alone = [a - b for a, b in pairwise(sums)]
+  return tuple(x.reshape(1) for x in (*known, *alone, *alone))
 
 
 def is_split(scores: Scores) -> bool:
@@ -160,7 +248,7 @@ def sample(scores: Scores, number: int) -> jax.Array:
   chosen: list[jax.Array] = []
   for leaf in scores.operands:
     step = stride
-    while leaf[0].ndim and math.gcd(step, leaf[0].shape[-1]) > 1 < step:
+    while math.gcd(step, 2 * 3 * 5 * 7 * 11 * 13) > 1 < step:
       step += 1  # so as not to meet the same columns again and again
     patterns = scores.pattern(*(array.reshape(-1)[::step] for array in leaf))
     chosen.append(patterns)
@@ -184,28 +272,12 @@ def _is_partitioned(array: jax.Array) -> bool:
   )
 
 
-def _sum_rows(arrays: list[jax.Array]) -> list[jax.Array]:
-  """Sums of arrays of one shape along rows of some hundred elements, as it has them."""
-  shape, axes = _rows(arrays[0].shape)
-  summed = sum_together([array.reshape(shape) for array in arrays], axes)
-  return [array.reshape(-1) for array in summed]
-
-
-def _rows(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-  """A shape with rows of 64 to 160 elements, if it allows them, and their axes."""
-  last = shape[-1] if shape else 1
-  if 64 <= last <= 160:
-    return shape, (len(shape) - 1,)
-  lead, whole = (shape[:-1], last) if last > 160 else ((), math.prod(shape))
-  lengths = [length for length in range(64, 161) if whole % length == 0]
-  if lengths:
-    # The fewer elements after the last whole vector, the better.
-    length = min(lengths, key=lambda length: (length % 32, -length))
-    shape = (*lead, whole // length, length)
-    return shape, (len(shape) - 1,)
-  if last > 160:
-    return shape, (len(shape) - 1,)
-  return (whole,), (0,)
+def _by_rows(
+  arrays: list[jax.Array], operations: Sequence[Any] | None = None
+) -> list[jax.Array]:
+  """Reduces arrays of one shape along the last axis, to vectors."""
+  reduced = reduce_together(arrays, (arrays[0].ndim - 1,), operations)
+  return [array.reshape(-1) for array in reduced]
 
 
 def _sum_within_devices(arrays: list[jax.Array]) -> list[jax.Array]:
@@ -222,21 +294,39 @@ def _sum_within_devices(arrays: list[jax.Array]) -> list[jax.Array]:
   explicit = sharding.mesh.are_all_axes_explicit
   spec = PartitionSpec(*sharding.spec, None) if explicit else None
   taken_apart = [jnp.reshape(x, shape, out_sharding=spec) for x in arrays]
-  return sum_together(taken_apart, (len(shape) - 1,))
+  return reduce_together(taken_apart, (len(shape) - 1,))
 
 
-def sum_together(arrays: list[jax.Array], axes: tuple[int, ...]) -> list[jax.Array]:
-  """Sums of two or more uint32 arrays of one shape, in one loop over them on a CPU."""
+def reduce_together(
+  arrays: list[jax.Array],
+  axes: tuple[int, ...],
+  operations: Sequence[Any] | None = None,
+) -> list[jax.Array]:
+  """Reduces two or more int32 arrays of one shape, in one loop over them on a CPU.
+
+  Args:
+    arrays: what to reduce.
+    axes: along which.
+    operations: `lax.add`, `lax.min` or `lax.max` for each; all `lax.add` by default.
+  """
+  operations = operations or [lax.add] * len(arrays)
+  identities = {lax.add: np.int32(0), lax.min: _INT32_MAX, lax.max: -_INT32_MAX - 1}
+  separately = {
+    lax.add: partial(jnp.sum, dtype=jnp.int32),
+    lax.min: jnp.min,
+    lax.max: jnp.max,
+  }
 
   def several_operands(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    def add(a: Any, b: Any) -> Any:
-      return tuple(x + y for x, y in zip(a, b, strict=True))
+    def combine(a: Any, b: Any) -> Any:
+      return tuple(op(x, y) for op, x, y in zip(operations, a, b, strict=True))
 
-    zeros = (jnp.uint32(0),) * len(arrays)
-    return tuple(lax.reduce(arrays, zeros, add, axes))
+    start = tuple(identities[op] for op in operations)
+    return tuple(lax.reduce(arrays, start, combine, axes))
 
   def one_operand(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    return tuple(jnp.sum(array, axes, dtype=jnp.uint32) for array in arrays)
+    pairs = zip(operations, arrays, strict=True)
+    return tuple(separately[op](array, axis=axes) for op, array in pairs)
 
   return list(
     lax.platform_dependent(*arrays, cpu=several_operands, default=one_operand)

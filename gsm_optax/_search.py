@@ -25,11 +25,14 @@ import numpy as np
 from jax import lax
 
 from gsm_optax._counting import Count
-from gsm_optax._passes import sum_together
+from gsm_optax._passes import reduce_together
 from gsm_optax._patterns import infinity
 
 BINADE = 1 << 23
 """Patterns from one power of two to the next, in float32."""
+
+NARROW = 5 * BINADE // 4
+"""Brackets for close passes: wide enough for interpolation, not for anything else."""
 
 _INFINITY = int(infinity(jnp.uint32))
 
@@ -37,73 +40,33 @@ _EVEN_AFTER = 6
 """Passes after which candidates divide the bracket evenly, whatever it holds."""
 
 
-class Survey(NamedTuple):
-  """Where a survey counts.
-
-  Attributes:
-    around: the first candidates, as multiples of the last threshold.
-    anywhere: the first ones without it: powers of two; 1 sees a threshold of zero.
-    outward: distances from the end of the bracket that was counted at, if the other is
-      open. Divided evenly, a cell of 2.2 binades is narrow enough for a close pass.
-    toward_zero: candidates in a wide bracket that does not reach zero, as multiples of
-      where a constant density puts the answer; scores are denser toward zero.
-    spread: candidates about the predicted answer, in standard errors.
-  """
-
-  around: np.ndarray
-  anywhere: np.ndarray
-  outward: np.ndarray
-  toward_zero: np.ndarray
-  spread: np.ndarray
-
-
-def _survey(
-  steps: list[float],
-  powers: list[int],
-  binades: list[float],
-  toward_zero: list[float],
-  spread: list[float],
-) -> Survey:
+def _ladder(*steps: float) -> np.ndarray:
   above = 1 + np.array(steps)
-  return Survey(
-    np.concatenate([1 / above[::-1], above]).astype(np.float32),
-    np.array([1, *((127 + power) * BINADE for power in powers)], np.uint32),
-    (np.array(binades) * BINADE).astype(np.uint32),
-    np.array(toward_zero, np.float32),
-    np.array(spread, np.float32),
-  )
+  return np.concatenate([1 / above[::-1], above]).astype(np.float32)
 
 
-_EIGHT = _survey(
-  [0.015, 0.045, 0.08, 0.13],
-  [-50, -38, -30, -24, -18, -12, -4],
-  [1.1, 3.3, 5.5, 7.7, 9.9, 14, 30, 60],
-  [1 / 64, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 8],
-  [-3, -1.2, -0.6, -0.2, 0.2, 0.6, 1.2, 3],
-)
-_FOUR = _survey(
-  [0.03, 0.12],
-  [-30, -18, -4],
-  [1.1, 5, 15, 60],
-  [1 / 12, 1 / 4, 1, 4],
-  [-3, -0.6, 0.6, 3],
-)
+AROUND_LAST = _ladder(0.1, 0.4, 1.2)
+"""A survey's first candidates, as multiples of the last step's threshold."""
 
+AROUND_SAMPLE = _ladder(0.015, 0.05, 0.2)
+"""The same, as multiples of the estimate of a sample."""
 
-def survey_for(size: int) -> Survey:
-  """Few candidates for a model that fits in the cache, many for one that does not.
+_ANYWHERE = np.array([1, *((127 + i) * BINADE for i in (-50, -30, -20, -12, -4))])
+"""Without either: powers of two; 1 sees a threshold of zero."""
 
-  There each candidate costs as much as the first. A larger model has more scores in the
-  same bracket, and without a narrow one a close pass would not find them alone in their
-  rows: LeNet-300-100 takes 2.0 passes with either, of which those with four candidates
-  are quicker by a fifth; ResNet-50 takes 2.1 with eight and 2.9 with four.
-  """
-  return _FOUR if size < 1 << 21 else _EIGHT
+_OUTWARD = (np.array([1.1, 3.3, 5.5, 9.9, 20, 60]) * BINADE).astype(np.uint32)
+"""Distances from the end of the bracket that was counted at, if the other is open.
+Divided evenly, a cell of 4.4 binades is narrow enough for a close pass."""
 
+_TOWARD_ZERO = np.array([1 / 64, 1 / 16, 1 / 4, 1 / 2, 1, 4], np.float32)
+"""Candidates in a wide bracket that does not reach zero, as multiples of where a
+constant density puts the answer; scores are denser toward zero."""
 
-CLOSE = np.array([-3, -1.2, -0.4, 0.4, 1.2, 3], np.float32)
-"""Candidates about the predicted answer, in standard errors, when sums by rows are
-taken too, each of which costs as much as a count."""
+_SURVEY = np.array([-3, -1, -0.3, 0.3, 1, 3], np.float32)
+"""A survey's candidates about the predicted answer, in standard errors."""
+
+CLOSE = np.array([-4, -1.3, 1.3, 4], np.float32)
+"""Those of a close pass, in which each costs as much as three of a survey."""
 
 
 class Bracket(NamedTuple):
@@ -114,15 +77,16 @@ class Bracket(NamedTuple):
     width: uint32; 1 when `low` is the answer.
     rank: a `Count`.
     inside: a `Count`.
-    slope: float32, how much denser the scores are at the upper end, relative to the
-      middle: a guess for interpolation.
+    place: float32, where in the bracket the answer is predicted, from 0 to 1.
+    error: float32, of the prediction, besides that of counts.
   """
 
   low: jax.Array
   width: jax.Array
   rank: Count
   inside: Count
-  slope: jax.Array
+  place: jax.Array
+  error: jax.Array
 
   def share_below(self) -> jax.Array:
     """The share of the scores inside that the answer exceeds, about."""
@@ -133,37 +97,44 @@ class Bracket(NamedTuple):
 def everything(rank: Count, size: int) -> Bracket:
   """The bracket of all numbers, zero and infinity included."""
   return Bracket(
-    jnp.uint32(0), jnp.uint32(_INFINITY + 1), rank, Count.of(size), jnp.float32(0)
+    jnp.uint32(0),
+    jnp.uint32(_INFINITY + 1),
+    rank,
+    Count.of(size),
+    jnp.float32(0.5),
+    jnp.float32(1),
   )
 
 
-def is_usable(start: jax.Array, survey: Survey) -> jax.Array:
+def is_usable(start: jax.Array) -> jax.Array:
   """Whether the float32 `start` can be near a threshold: not if it is 0 or NaN."""
-  around = lax.bitcast_convert_type(start * survey.around, jnp.uint32)
-  return (around[0] >= BINADE) & (around[-1] < _INFINITY)
+  patterns = lax.bitcast_convert_type(start * AROUND_LAST, jnp.uint32)
+  return (patterns[0] >= BINADE) & (patterns[-1] < _INFINITY)
 
 
-def candidates_around(bracket: Bracket, start: jax.Array, survey: Survey) -> jax.Array:
+def candidates_around(
+  bracket: Bracket, start: jax.Array, ladder: np.ndarray
+) -> jax.Array:
   """Offsets of candidates around the float32 `start`, or anywhere if it is unusable."""
-  around = lax.bitcast_convert_type(start * survey.around, jnp.uint32)
-  patterns = jnp.where(is_usable(start, survey), around, survey.anywhere)
+  around = lax.bitcast_convert_type(start * ladder, jnp.uint32)
+  patterns = jnp.where(is_usable(start), around, _ANYWHERE.astype(np.uint32))
   return jnp.clip(
     jnp.maximum(patterns, bracket.low) - bracket.low, 1, bracket.width - 1
   )
 
 
-def survey_candidates(bracket: Bracket, passes: jax.Array, survey: Survey) -> jax.Array:
+def survey_candidates(bracket: Bracket, passes: jax.Array) -> jax.Array:
   """Offsets from the bracket's low end, in ascending order, while it is wide."""
   low, width = bracket.low, bracket.width
-  up = jnp.asarray(survey.outward).at[-1].set(width - 1)
-  down = (width - jnp.minimum(survey.outward[::-1], width)).at[0].set(1)
+  up = jnp.asarray(_OUTWARD).at[-1].set(width - 1)
+  down = (width - jnp.minimum(_OUTWARD[::-1], width)).at[0].set(1)
   is_open = low + width == _INFINITY + 1
-  evenly = _evenly(width, len(survey.spread))
+  evenly = _evenly(width, len(_SURVEY))
   is_lowest = bracket.share_below() < 0.25
-  between = jnp.where(is_lowest, _toward_zero(bracket, survey.toward_zero), evenly)
+  between = jnp.where(is_lowest, _toward_zero(bracket), evenly)
   far = jnp.where(low == 0, down, jnp.where(is_open, up, between))
-  is_far = (width > BINADE) & (passes < _EVEN_AFTER)
-  candidates = jnp.where(is_far, far, _predicted(bracket, passes, survey.spread))
+  is_far = (width > NARROW) & (passes < _EVEN_AFTER)
+  candidates = jnp.where(is_far, far, _predicted(bracket, passes, _SURVEY))
   return jnp.clip(candidates, 1, width - 1)
 
 
@@ -200,13 +171,34 @@ def narrow(
   above = Count.concatenate([bracket.inside[None], counts, zero])
   cell = jnp.sum(counts >= bracket.rank, dtype=jnp.int32)
   low, high = edges[cell], edges[cell + 1]
-  return Bracket(
+  narrowed = Bracket(
     bracket.low + low,
     high - low,
     bracket.rank.minus(above[cell + 1]),
     above[cell].minus(above[cell + 1]),
-    _slope(bracket.low, edges, above, cell, k),
+    jnp.float32(0),
+    jnp.float32(0),
+  )
+  place, error = _interpolated(
+    lax.dynamic_slice(bracket.low + edges, (_first_of_four(cell, k),), (4,)),
+    lax.dynamic_slice(above.to_float(), (_first_of_four(cell, k),), (4,)),
+    bracket.rank.to_float() - 0.5,
+    narrowed,
+  )
+  # The outermost cells reach into the unknown.
+  is_known = (cell > 0) & (cell < k) & jnp.isfinite(place) & jnp.isfinite(error)
+  wide = (narrowed.width.astype(jnp.float32) / BINADE) ** 3
+  return narrowed._replace(
+    place=jnp.where(is_known, jnp.clip(place, 0, 1), narrowed.share_below()),
+    error=jnp.where(is_known, error, 3 * wide),
   ), cell
+
+
+def number_of(values: jax.Array, candidates: list[jax.Array]) -> list[jax.Array]:
+  """How many of few uint32 `values` reach each candidate."""
+  reached = [(values >= candidate).astype(jnp.int32) for candidate in candidates]
+  # Two operands at least, which is what makes the sum quick.
+  return reduce_together([*reached, jnp.ones_like(reached[0])], (0,))[:-1]
 
 
 def rank_th(
@@ -218,8 +210,7 @@ def rank_th(
   def step(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     low, width = state
     candidates = low + jnp.minimum(_evenly(width, parts), width - 1)
-    reached = [(values >= candidates[i]).astype(jnp.uint32) for i in range(parts)]
-    counts = jnp.stack(sum_together(reached, (0,)))
+    counts = jnp.stack(number_of(values, list(candidates)))
     edges = jnp.concatenate([low[None], candidates, (low + width)[None]])
     cell = jnp.sum(Count.of(counts) >= rank, dtype=jnp.int32)
     return edges[cell], edges[cell + 1] - edges[cell]
@@ -251,44 +242,59 @@ def _value(pattern: jax.Array) -> jax.Array:
   return lax.bitcast_convert_type(finite, jnp.float32)
 
 
-def _toward_zero(bracket: Bracket, multiples: Any) -> jax.Array:
-  """Offsets of `multiples` of where a constant density puts the answer."""
+def _toward_zero(bracket: Bracket) -> jax.Array:
+  """Offsets of multiples of where a constant density puts the answer."""
   low, width = bracket.low, bracket.width
   bottom, top = _value(low), _value(low + width)
-  values = bottom + (top - bottom) * jnp.minimum(bracket.share_below() * multiples, 1)
+  shares = jnp.minimum(bracket.share_below() * _TOWARD_ZERO, 1)
+  values = bottom + (top - bottom) * shares
   return jnp.maximum(lax.bitcast_convert_type(values, jnp.uint32), low) - low
 
 
 def _predicted(bracket: Bracket, passes: jax.Array, spread: Any) -> jax.Array:
-  """Candidates about where a density linear in the bracket puts the answer."""
-  low, width, slope = bracket.low, bracket.width, bracket.slope
-  inside, below = jnp.maximum(bracket.inside.to_float(), 1), bracket.share_below()
-  place = 2 * below / (1 - slope + jnp.sqrt((1 - slope) ** 2 + 4 * slope * below))
-  # The error of a rank among so many, and of a density that is not linear.
-  error = jnp.sqrt(below * (1 - below) / (inside + 1))
-  error += 3 * (width.astype(jnp.float32) / BINADE) ** 3
-  shares = jnp.clip(place + jnp.minimum(error, 0.35) * spread, 0, 1)
+  """Candidates about where the answer is predicted in a bracket."""
+  low, width = bracket.low, bracket.width
+  below = bracket.share_below()
+  # The error of a rank among so many, and that of the interpolation.
+  error = jnp.sqrt(below * (1 - below) / (bracket.inside.to_float() + 1))
+  error += bracket.error
+  shares = jnp.clip(bracket.place + jnp.minimum(error, 0.35) * spread, 0, 1)
   bottom, top = _value(low), _value(low + width)
   at = lax.bitcast_convert_type(bottom + shares * (top - bottom), jnp.uint32)
   is_even = (passes >= _EVEN_AFTER) | (width <= len(spread) + 1)
   return jnp.where(is_even, _evenly(width, len(spread)), jnp.maximum(at, low) - low)
 
 
-def _slope(
-  low: jax.Array, edges: jax.Array, above: Count, cell: jax.Array, k: int
-) -> jax.Array:
-  """The relative slope of the density in a cell, from its neighbours'."""
-  middle = jnp.clip(cell, 1, k - 1)
-  values = _value(low + lax.dynamic_slice(edges, (middle - 1,), (4,)))
-  reach = lax.dynamic_slice(above.to_float(), (middle - 1,), (4,))
-  widths = (values[1:] - values[:-1]) / (values[2] - values[1])
-  inside = reach[:-1] - reach[1:]
-  densities = inside / widths / inside[1]
-  # The outermost cells reach into the unknown and say nothing.
-  has_left, has_right = middle > 1, middle < k - 1
-  rise = jnp.where(has_left, densities[1] - densities[0], 0)
-  rise += jnp.where(has_right, densities[2] - densities[1], 0)
-  run = jnp.where(has_left, widths[0] + 1, 0) + jnp.where(has_right, 1 + widths[2], 0)
-  slope = rise / run
-  known = (cell == middle) & (inside[1] >= 200) & jnp.isfinite(slope)
-  return jnp.where(known, jnp.clip(slope, -0.8, 0.8), 0)
+def _first_of_four(cell: jax.Array, k: int) -> jax.Array:
+  """The first of four candidates next to each other, with the cell in their middle."""
+  return jnp.clip(cell - 1, 1, k - 3)
+
+
+def _interpolated(
+  patterns: jax.Array, reach: jax.Array, rank: jax.Array, cell: Bracket
+) -> tuple[jax.Array, jax.Array]:
+  """Where in a cell the score of a rank lies, by a cubic on logarithmic scales.
+
+  Args:
+    patterns: uint32 (4,), candidates; not a number comes back where two are the same.
+    reach: float32 (4,), how many scores reach them.
+    rank: float32.
+    cell: between two of them.
+
+  Returns:
+    The share of the cell's width that lies below, and its error, about.
+  """
+  bottom, top = _value(cell.low), _value(cell.low + cell.width)
+  x = jnp.log(_value(patterns) / bottom)
+  y = jnp.log(jnp.maximum(reach, 0.5))
+  target = jnp.log(rank)
+  # Neville's scheme: lines through neighbours, then parabolas, then the cubic.
+  orders = [x]
+  for order in (1, 2, 3):
+    lower, (left, right) = orders[-1], (y[:-order], y[order:])
+    mixed = (target - right) * lower[:-1] + (left - target) * lower[1:]
+    orders.append(mixed / (left - right))
+  parabolas, cubic = orders[2], orders[3][0]
+  width = (top - bottom) / bottom
+  error = 0.3 * jnp.abs(parabolas[0] - parabolas[1]) + 1e-6
+  return jnp.expm1(cubic) / width, error / width

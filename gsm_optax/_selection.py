@@ -20,7 +20,6 @@ in passes of ``where(|g * w| >= t, g, 0)``. Whatever the scores, after six passe
 candidates divide the bracket evenly, so that no input needs more than some twenty.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -31,11 +30,20 @@ import numpy as np
 from jax import lax
 
 from gsm_optax._counting import Count, count_true, total
-from gsm_optax._passes import Scores, count, global_size, is_split, sample, sum_together
+from gsm_optax._passes import (
+  Scores,
+  count,
+  count_by_rows,
+  global_size,
+  is_split,
+  sample,
+)
 from gsm_optax._patterns import bit_pattern, infinity, widen
 from gsm_optax._search import (
-  BINADE,
+  AROUND_LAST,
+  AROUND_SAMPLE,
   CLOSE,
+  NARROW,
   Bracket,
   among,
   candidates_around,
@@ -43,16 +51,16 @@ from gsm_optax._search import (
   everything,
   is_usable,
   narrow,
+  number_of,
   rank_th,
   survey_candidates,
-  survey_for,
 )
 
 _SAMPLE = 8192
 """Scores to look at where there is no start. Their error is far below 10 %."""
 
-_NARROW = BINADE // 4
-"""Brackets for close passes: a quarter of the way from a power of two to the next."""
+_LARGE = 1 << 21
+"""Scores of which a sample costs a small part of a pass: it is taken at every step."""
 
 
 def global_threshold(scores: Any, q: int | jax.Array | Count) -> jax.Array:
@@ -128,8 +136,7 @@ def search(
   Returns:
     The pattern, and the number of passes it took.
   """
-  scores = Scores(operands, pattern)
-  places = survey_for(scores.size)
+  scores = Scores.in_rows(operands, pattern)
 
   def estimate() -> jax.Array:
     patterns = sample(scores, _SAMPLE)
@@ -144,27 +151,27 @@ def search(
     is_first = passes == 0
     candidates = jnp.where(
       is_first,
-      candidates_around(bracket, start, places),
-      survey_candidates(bracket, passes, places),
+      candidates_around(bracket, start, AROUND_LAST),
+      survey_candidates(bracket, passes),
     )
     if not is_split(scores):  # a sample would move data between devices
-      is_lost = jnp.where(
-        is_usable(start, places),
-        (passes == 1) & (bracket.width > BINADE),
-        is_first,
-      )
+      is_lost = is_first
+      if scores.size < _LARGE:
+        is_far_off = (passes == 1) & (bracket.width > NARROW)
+        is_lost = jnp.where(is_usable(start), is_far_off, is_first)
       candidates = lax.cond(
         is_lost,
-        lambda: candidates_around(bracket, estimate(), places),
+        lambda: candidates_around(bracket, estimate(), AROUND_SAMPLE),
         lambda: candidates,
       )
-    tally = count(scores, bracket.low, bracket.width, candidates, rows=False)
-    return narrow(bracket, candidates, tally.counts)[0], passes + 1
+    counts = count(scores, bracket.low, bracket.width, candidates)
+    return narrow(bracket, candidates, counts)[0], passes + 1
 
-  few = Count.of(math.isqrt(scores.size) // 4 + 1)
+  # So few that hardly any three share a row, wherever they are.
+  few = Count.of(1 + int(0.6 * scores.rows ** (2 / 3)))
 
   bracket, passes = lax.while_loop(
-    lambda state: (state[0].width > _NARROW) & (state[0].inside >= few),
+    lambda state: (state[0].width > NARROW) & (state[0].inside >= few),
     survey,
     (everything(q, scores.size), jnp.int32(0)),
   )
@@ -172,32 +179,30 @@ def search(
   def close(state: Any) -> Any:
     bracket, passes, _, guess = state
     candidates = close_candidates(bracket, passes, guess, few)
-    tally = count(scores, bracket.low, bracket.width, candidates, rows=True)
-    cell_bracket, cell = narrow(bracket, candidates, tally.counts)
+    counts, rows = count_by_rows(scores, bracket.low, bracket.width, candidates)
+    narrowed, cell = narrow(bracket, candidates, counts)
     inner = jnp.clip(cell, 1, len(CLOSE) - 1)  # a cell with a candidate at either end
-    numbers, sums = (
-      at[0] - at[1]  # right modulo 2**32
-      for at in (
-        lax.dynamic_slice_in_dim(by_rows, inner - 1, 2)
-        for by_rows in (tally.row_counts, tally.row_sums)
-      )
-    )
-    singles = jnp.where(numbers == 1, sums, 0)
-    low, rank, inside = cell_bracket.low, cell_bracket.rank, cell_bracket.inside
-    known = Count.of(jnp.sum(numbers == 1, dtype=jnp.uint32))
+    numbers, least, greatest = rows.of_cell(inner - 1)
+    is_known = numbers <= 2
+    values = jnp.concatenate(
+      [
+        jnp.where(is_known & (numbers > 0), greatest, 0),
+        jnp.where(numbers == 2, least, 0),
+      ]
+    ).astype(jnp.uint32)
+    (known,) = number_of(values, [jnp.uint32(1)])
+    known = Count.of(known)
+    rank, inside = narrowed.rank, narrowed.inside
     guess = rank_th(
-      singles, among(rank, inside, known), low - bracket.low, cell_bracket.width
+      values, among(rank, inside, known), narrowed.low - bracket.low, narrowed.width
     )
-    reach, exceed = sum_together(
-      [(singles >= guess).astype(jnp.uint32), (singles > guess).astype(jnp.uint32)],
-      (0,),
-    )
+    reach, exceed = number_of(values, [guess, guess + 1])
     # Enough reach the guess, and however great the unknown ones are, too few exceed it.
     unknown = inside.minus(known)
     too_many = unknown.plus(Count.of(exceed)) >= rank
     settled = (cell == inner) & (Count.of(reach) >= rank) & ~too_many
     settled &= unknown.high < 1 << 15  # else a row may hold 2**32 + 1 of them
-    return cell_bracket, passes + 1, settled, bracket.low + guess
+    return narrowed, passes + 1, settled, bracket.low + guess
 
   no_guess = bracket.low + bracket.width
   bracket, passes, _, guess = lax.while_loop(
