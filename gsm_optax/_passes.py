@@ -105,8 +105,8 @@ class Rows(NamedTuple):
   How many rows there are depends on the sharding.
 
   Attributes:
-    numbers: int32 (k - 1, number of rows), how many offsets lie in each cell; any
-      number above 2 means that least and greatest are not known either.
+    numbers: int32 (k - 1, number of rows), how many offsets lie in each cell; -1 where
+      nothing is known.
     least: int32, the least of them, if any.
     greatest: int32, the greatest.
   """
@@ -228,7 +228,7 @@ def _one_row(numbers: list[jax.Array], sums: list[jax.Array]) -> tuple[jax.Array
   least and the greatest could not. The sum of one score is both.
   """
   inside = [a - b for a, b in pairwise(numbers)]
-  known = [jnp.where((x == 0) | (x == 1), x, _INT32_MAX) for x in inside]
+  known = [jnp.where((x == 0) | (x == 1), x, -1) for x in inside]
   alone = [a - b for a, b in pairwise(sums)]
   return tuple(x.reshape(1) for x in (*known, *alone, *alone))
 

@@ -88,6 +88,10 @@ class Bracket(NamedTuple):
   place: jax.Array
   error: jax.Array
 
+  def is_least(self) -> jax.Array:
+    """Whether the answer is the least of the scores inside."""
+    return self.rank.equals(self.inside)
+
   def share_below(self) -> jax.Array:
     """The share of the scores inside that the answer exceeds, about."""
     inside = jnp.maximum(self.inside.to_float(), 1)
@@ -146,8 +150,8 @@ def close_candidates(
   # After a first close pass that missed, the prediction is not to be trusted much.
   caution = jnp.where(at < bracket.width, 4, 1)
   candidates = _predicted(bracket, passes, caution * CLOSE)
-  # Few scores are found wherever in the bracket they are.
-  is_few = ~(bracket.inside >= few) & (passes < _EVEN_AFTER)
+  # Few scores are found wherever in the bracket they are, and so is the least.
+  is_few = (~(bracket.inside >= few) | bracket.is_least()) & (passes < _EVEN_AFTER)
   ends = candidates.at[0].set(1).at[-1].set(bracket.width - 1)
   candidates = jnp.clip(jnp.where(is_few, ends, candidates), 1, bracket.width - 1)
   around = jnp.concatenate(
@@ -194,23 +198,25 @@ def narrow(
   ), cell
 
 
-def number_of(values: jax.Array, candidates: list[jax.Array]) -> list[jax.Array]:
-  """How many of few uint32 `values` reach each candidate."""
-  reached = [(values >= candidate).astype(jnp.int32) for candidate in candidates]
+def number_of(
+  values: jax.Array, weights: jax.Array, candidates: list[jax.Array]
+) -> list[jax.Array]:
+  """How many of few uint32 `values`, each with an int32 weight, reach a candidate."""
+  reached = [jnp.where(values >= candidate, weights, 0) for candidate in candidates]
   # Two operands at least, which is what makes the sum quick.
-  return reduce_together([*reached, jnp.ones_like(reached[0])], (0,))[:-1]
+  return reduce_together([*reached, weights], (0,))[:-1]
 
 
 def rank_th(
-  values: jax.Array, rank: Count, low: jax.Array, width: jax.Array
+  values: jax.Array, weights: jax.Array, rank: Count, low: jax.Array, width: jax.Array
 ) -> jax.Array:
-  """The rank-th greatest of few uint32 `values`, if it lies in [low, low + width)."""
+  """The rank-th greatest of such `values`, if it lies in [low, low + width)."""
   parts = 16
 
   def step(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     low, width = state
     candidates = low + jnp.minimum(_evenly(width, parts), width - 1)
-    counts = jnp.stack(number_of(values, list(candidates)))
+    counts = jnp.stack(number_of(values, weights, list(candidates)))
     edges = jnp.concatenate([low[None], candidates, (low + width)[None]])
     cell = jnp.sum(Count.of(counts) >= rank, dtype=jnp.int32)
     return edges[cell], edges[cell + 1] - edges[cell]

@@ -143,7 +143,13 @@ def search(
     share = q.to_float() / scores.size
     rank = jnp.clip(jnp.round(share * patterns.size), 1, patterns.size)
     rank = Count.of(rank.astype(jnp.int32))
-    found = rank_th(patterns, rank, jnp.uint32(0), everything(q, 0).width)
+    found = rank_th(
+      patterns,
+      jnp.ones_like(patterns, jnp.int32),
+      rank,
+      jnp.uint32(0),
+      everything(q, 0).width,
+    )
     return lax.bitcast_convert_type(found, jnp.float32)
 
   def survey(state: tuple[Bracket, jax.Array]) -> tuple[Bracket, jax.Array]:
@@ -171,7 +177,9 @@ def search(
   few = Count.of(1 + int(0.6 * scores.rows ** (2 / 3)))
 
   bracket, passes = lax.while_loop(
-    lambda state: (state[0].width > NARROW) & (state[0].inside >= few),
+    lambda state: (
+      (state[0].width > NARROW) & (state[0].inside >= few) & ~state[0].is_least()
+    ),
     survey,
     (everything(q, scores.size), jnp.int32(0)),
   )
@@ -183,25 +191,31 @@ def search(
     narrowed, cell = narrow(bracket, candidates, counts)
     inner = jnp.clip(cell, 1, len(CLOSE) - 1)  # a cell with a candidate at either end
     numbers, least, greatest = rows.of_cell(inner - 1)
-    is_known = numbers <= 2
-    values = jnp.concatenate(
-      [
-        jnp.where(is_known & (numbers > 0), greatest, 0),
-        jnp.where(numbers == 2, least, 0),
-      ]
-    ).astype(jnp.uint32)
-    (known,) = number_of(values, [jnp.uint32(1)])
-    known = Count.of(known)
-    rank, inside = narrowed.rank, narrowed.inside
+    # The greatest of a row counts once and the least as often as there are others: too
+    # low for those in between, and right if the answer is not among them.
+    values = jnp.concatenate([greatest, least]).astype(jnp.uint32)
+    others = jnp.maximum(numbers - 1, 0)
+    one = (numbers > 0).astype(jnp.int32)
+    weights = jnp.concatenate([one, others])
+    known = Count.of(number_of(values, weights, [jnp.uint32(0)])[0])
+    unknown = narrowed.inside.minus(known)
     guess = rank_th(
-      values, among(rank, inside, known), narrowed.low - bracket.low, narrowed.width
+      values,
+      weights,
+      among(narrowed.rank, narrowed.inside, known),
+      narrowed.low - bracket.low,
+      narrowed.width,
     )
-    reach, exceed = number_of(values, [guess, guess + 1])
-    # Enough reach the guess, and however great the unknown ones are, too few exceed it.
-    unknown = inside.minus(known)
-    too_many = unknown.plus(Count.of(exceed)) >= rank
-    settled = (cell == inner) & (Count.of(reach) >= rank) & ~too_many
-    settled &= unknown.high < 1 << 15  # else a row may hold 2**32 + 1 of them
+    # Enough reach the guess if all are as low as they can be; too few exceed it if all
+    # are as high.
+    (reach,) = number_of(values, weights, [guess])
+    others_high = jnp.concatenate(
+      [jnp.maximum(numbers - 1, one), (numbers > 1).astype(jnp.int32)]
+    )
+    (exceed,) = number_of(values, others_high, [guess + 1])
+    settled = Count.of(reach) >= narrowed.rank
+    settled &= ~(unknown.plus(Count.of(exceed)) >= narrowed.rank)
+    settled &= (cell == inner) & (narrowed.inside.high < 1 << 15)  # no sum overflows
     return narrowed, passes + 1, settled, bracket.low + guess
 
   no_guess = bracket.low + bracket.width
