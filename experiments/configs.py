@@ -36,6 +36,8 @@ class Config:
   momentum: float = 0.99
   weight_decay: float = 5e-4
   nesterov: bool = True
+  smoothing: float | None = None
+  """Decay rate of GSM's average of the saliencies; by each batch alone without."""
   evaluate_every: int = 5
   """Epochs between evaluations, each of which is also a checkpoint."""
 
@@ -85,6 +87,11 @@ def check(config: Config) -> None:
     (at_least_one, lambda value: value >= 1, "at least 1"),
     (not_negative, lambda value: value >= 0, "0 or more"),
     (below_one, lambda value: 0 <= value < 1, "at least 0 and less than 1"),
+    (
+      ("smoothing",),
+      lambda value: value is None or 0 <= value < 1,
+      "0 or more, below 1",
+    ),
     (("density",), lambda value: 0 < value <= 1, "above 0 and at most 1"),
     (("drops",), lambda value: 0 <= value[0] <= value[1] <= 1, "two shares, ascending"),
   ]:

@@ -122,6 +122,7 @@ def phases(config: Config, steps_per_epoch: int) -> tuple[Phase, Phase]:
     config.momentum,
     config.weight_decay,
     nesterov=config.nesterov,
+    smoothing=config.smoothing,
   )
   return (
     Phase("base", config.base_epochs, base, base_schedule),

@@ -1,9 +1,11 @@
-"""Writes the README's tables from the committed files under ``experiments/results/``.
+"""Writes the tables of the README and the docs, as ``experiments/results/`` has them.
 
 python -m experiments.tables
 """
 
 import json
+import math
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -85,34 +87,74 @@ def selection_table(results: dict[str, Any]) -> str:
   return "\n".join(lines)
 
 
+def vanishing_table(learning_rate: float = 3e-2, weight_decay: float = 5e-4) -> str:
+  """A Markdown table of how many steps a passive weight takes to shrink a thousandfold.
+
+  Arithmetic, and no measurement; the defaults are the paper's for MNIST.
+  """
+  lines = [
+    f"| momentum | steps, α = {learning_rate:g}, η = {weight_decay:g} | iterated |",
+    "|---|---|---|",
+  ]
+  for momentum in (0.9, 0.95, 0.98, 0.99):
+    rate = learning_rate * weight_decay / (1 - momentum)
+    weight, velocity, steps = 1.0, 0.0, 0
+    while weight > 1e-3:
+      velocity = momentum * velocity + weight_decay * weight
+      weight -= learning_rate * velocity
+      steps += 1
+    lines.append(f"| {momentum:g} | {math.log(1e3) / rate:,.0f} | {steps:,} |")
+  return "\n".join(lines)
+
+
 def tables() -> dict[str, str]:
-  """Every table of the README, by the name in its marks."""
+  """Every table, by the name in its marks."""
   step = json.loads((RESULTS / "step" / "step.json").read_text())
   selection = json.loads((RESULTS / "selection" / "selection.json").read_text())
   return {
     "results": results_table(runs_by_preset()),
     "step": step_table(step),
     "selection": selection_table(selection),
+    "vanishing": vanishing_table(),
   }
 
 
-def with_tables(readme: str, tables: dict[str, str]) -> str:
-  """The README with each table between its two marks."""
+def without_links(table: str) -> str:
+  """The table for a page from which the files of the repository cannot be reached."""
+  return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", table)
+
+
+def marks(name: str) -> tuple[str, str]:
+  """What stands before and after a table."""
+  return f"<!-- {name}: python -m experiments.tables -->", f"<!-- end {name} -->"
+
+
+def with_tables(page: str, tables: dict[str, str]) -> str:
+  """The page with each table whose marks it has between the two."""
   for name, table in tables.items():
-    begin, end = (
-      f"<!-- {name}: python -m experiments.tables -->",
-      f"<!-- end {name} -->",
-    )
-    before, rest = readme.split(begin)
-    _, after = rest.split(end)
-    readme = f"{before}{begin}\n\n{table}\n\n{end}{after}"
-  return readme
+    begin, end = marks(name)
+    if begin in page:
+      before, rest = page.split(begin)
+      _, after = rest.split(end)
+      page = f"{before}{begin}\n\n{table}\n\n{end}{after}"
+  return page
+
+
+def pages() -> dict[Path, str]:
+  """The README and the docs' pages, with the tables as the results have them now."""
+  all_tables = tables()
+  for_docs = {name: without_links(table) for name, table in all_tables.items()}
+  readme, docs = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
+  return {
+    readme: with_tables(readme.read_text(), all_tables),
+    **{page: with_tables(page.read_text(), for_docs) for page in docs},
+  }
 
 
 def main() -> None:
-  """Rewrites the README."""
-  readme = ROOT / "README.md"
-  readme.write_text(with_tables(readme.read_text(), tables()))
+  """Rewrites the pages."""
+  for path, page in pages().items():
+    path.write_text(page)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from gsm_optax._gsm import KeepTopSaliencyState, gsm, keep_top_saliency
 from gsm_optax._pruning import apply_mask, freeze_pruned, magnitude_mask, prune
 from gsm_optax._report import LayerSparsity, SparsityReport, sparsity_report
+from gsm_optax._saliency import first_order_taylor, gradient_magnitude, magnitude
 from gsm_optax._selection import global_threshold
 
 __version__ = "0.1.0"
@@ -12,10 +13,13 @@ __all__ = [
   "LayerSparsity",
   "SparsityReport",
   "apply_mask",
+  "first_order_taylor",
   "freeze_pruned",
   "global_threshold",
+  "gradient_magnitude",
   "gsm",
   "keep_top_saliency",
+  "magnitude",
   "magnitude_mask",
   "prune",
   "sparsity_report",

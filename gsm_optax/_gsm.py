@@ -11,9 +11,11 @@ from jax import lax
 from gsm_optax._passes import Scores
 from gsm_optax._patterns import bit_pattern
 from gsm_optax._quota import check_density, quota
-from gsm_optax._saliency import first_order_taylor
+from gsm_optax._saliency import Saliency, first_order_taylor
 from gsm_optax._selection import search
-from gsm_optax._trees import Prunable, is_hole, prunable_leaves, prunable_tree
+from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
+
+MASKED = optax.MaskedNode()
 
 
 class KeepTopSaliencyState(NamedTuple):
@@ -22,14 +24,21 @@ class KeepTopSaliencyState(NamedTuple):
   Attributes:
     count: int32, the number of updates so far.
     threshold: float32, the saliency that a weight had to reach in the last update.
+    average: with `smoothing`, a tree like the params: the average saliency of each
+      prunable weight, float32, and `optax.MaskedNode` for the other leaves. Else None.
   """
 
   count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
   threshold: jax.Array
+  average: Any = None
 
 
 def keep_top_saliency(
-  density: optax.ScalarOrSchedule, *, prunable: Prunable = None
+  density: optax.ScalarOrSchedule,
+  *,
+  prunable: Prunable = None,
+  saliency: Saliency | None = None,
+  smoothing: float | jax.Array | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Lets the gradient reach only the weights that matter most for the current batch.
 
@@ -65,16 +74,28 @@ def keep_top_saliency(
       booleans with the structure of the params (or a prefix of it), or a callable that
       makes one of the params. ``None``: the leaves with two or more dimensions. The
       others pass unchanged.
+    saliency: ``(gradient, weight) -> scores``, called for each prunable leaf; of its
+      shape, floating-point and not negative (what is counts as 0). ``None``: the
+      paper's, `first_order_taylor`. Others are `magnitude` and `gradient_magnitude`.
+      (Under `optax.inject_hyperparams`, which takes functions for schedules, name
+      ``"saliency"`` among its ``static_args``.)
+    smoothing: ``None``, or the decay rate :math:`d` of a moving average of the
+      saliencies over the steps, in [0, 1), by which weights are then chosen:
+      :math:`\bar T \leftarrow d \bar T + (1 - d) T`. It takes one float32 per
+      prunable weight. (Dividing by :math:`1 - d^t`, as Adam does, would change no
+      order.) A saliency that is not finite leaves the average as it is, and its
+      gradient passes.
 
   Returns:
     A transformation whose updates have the gradients' structure, shapes and types, and
     whose state is a `KeepTopSaliencyState`.
 
   Raises:
-    ValueError: at once for a density that is a Python number outside (0, 1]; by
-      ``init`` for one so small that Q is 0, for params of which nothing is prunable,
-      for prunable leaves that do not hold floating-point numbers and for a `prunable`
-      that does not fit; by ``update`` without params.
+    ValueError: at once for a density that is a Python number outside (0, 1], and for a
+      smoothing that is one outside [0, 1); by ``init`` for a density so small that Q
+      is 0, for params of which nothing is prunable, for prunable leaves that do not
+      hold floating-point numbers and for a `prunable` that does not fit; by
+      ``update`` without params.
 
   Example:
     >>> import jax.numpy as jnp
@@ -94,9 +115,25 @@ def keep_top_saliency(
     <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 7.
   """
   check_density(density)
+  if isinstance(smoothing, int | float) and not 0 <= smoothing < 1:
+    raise ValueError(
+      f"`smoothing` must be in [0, 1), but it is {smoothing}. It is the decay rate of"
+      " the average saliency: 0.9 averages over some ten steps; None does not average."
+    )
+
+  def scores_of(gradient: jax.Array, weight: jax.Array) -> jax.Array:
+    if saliency is None:
+      return first_order_taylor(gradient, weight)
+    scores = saliency(gradient, weight).astype(jnp.float32)
+    return jnp.where(scores <= 0, 0.0, scores)  # -0.0 too
 
   def saliency_pattern(gradient: jax.Array, weight: jax.Array) -> jax.Array:
-    return bit_pattern(first_order_taylor(gradient, weight))
+    return bit_pattern(scores_of(gradient, weight))
+
+  def averaged(gradient: jax.Array, weight: jax.Array, average: Any) -> Any:
+    scores = scores_of(gradient, weight)
+    moved = smoothing * average + (1 - smoothing) * scores
+    return jnp.where(jnp.isfinite(scores), moved, average).astype(jnp.float32)
 
   def init_fn(params: optax.Params) -> KeepTopSaliencyState:
     leaves = jax.tree.leaves(params)
@@ -106,7 +143,20 @@ def keep_top_saliency(
       n = sum(leaf.size for leaf in prunable_leaves(prunable, params))
       if not callable(density):
         quota(density, n)
-    return KeepTopSaliencyState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32))
+    return KeepTopSaliencyState(
+      jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), init_average(params)
+    )
+
+  def init_average(params: optax.Params) -> Any:
+    if smoothing is None:
+      return None
+    if not any(hasattr(leaf, "shape") for leaf in jax.tree.leaves(params)):
+      return params  # a placeholder, as above
+    return jax.tree.map(
+      lambda leaf, prune: jnp.zeros_like(leaf, jnp.float32) if prune else MASKED,
+      params,
+      prunable_tree(prunable, params),
+    )
 
   def update_fn(
     updates: optax.Updates,
@@ -129,16 +179,26 @@ def keep_top_saliency(
       if not is_hole(gradient) and prune
     ]
     prunable_leaves(True, [weights[i] for i in places])  # raises if they are not
-    scores = Scores([(gradients[i], weights[i]) for i in places], saliency_pattern)
+    operands, pattern = [(gradients[i], weights[i]) for i in places], saliency_pattern
+    averages: list[Any] = []
+    if smoothing is not None:
+      averages = match(state.average, updates)
+      for i in places:
+        averages[i] = averaged(gradients[i], weights[i], averages[i])
+      operands, pattern = [(averages[i],) for i in places], bit_pattern
+    scores = Scores(operands, pattern)
     q = quota(density(state.count) if callable(density) else density, scores.size)
     threshold, _ = search(*scores, q, state.threshold)
-    for i in places:
+    for i, leaf in zip(places, operands, strict=True):
       # Patterns of NaN lie above that of infinity, so they pass.
-      passes = saliency_pattern(gradients[i], weights[i]) >= threshold
+      passes = pattern(*leaf) >= threshold
+      if smoothing is not None:
+        passes |= ~jnp.isfinite(scores_of(gradients[i], weights[i]))
       gradients[i] = jnp.where(passes, gradients[i], jnp.zeros_like(gradients[i]))
     return jax.tree.unflatten(structure, gradients), KeepTopSaliencyState(
       cast(jax.Array, optax.safe_increment(state.count)),
       lax.bitcast_convert_type(threshold, jnp.float32),
+      None if smoothing is None else jax.tree.unflatten(structure, averages),
     )
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -153,6 +213,8 @@ def gsm(
   nesterov: bool = False,
   prunable: Prunable = None,
   accumulator_dtype: Any | None = None,
+  saliency: Saliency | None = None,
+  smoothing: float | jax.Array | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Global Sparse Momentum SGD: trains a network so that all but Q weights vanish.
 
@@ -189,10 +251,13 @@ def gsm(
       the leaves with two or more dimensions. Those include embeddings, the biases of
       Flax's attention, and biases stacked over layers: leave them out if need be.
     accumulator_dtype: type of the momentum; ``None``: that of the params.
+    saliency: as for `keep_top_saliency`; ``None``: the paper's.
+    smoothing: as for `keep_top_saliency`; ``None``: by this batch alone, as the paper.
 
   Returns:
     A transformation with the state of an `optax.chain`: that of `keep_top_saliency`
-    (two scalars), of the momentum (one array per leaf), and of the schedules.
+    (two scalars, without smoothing), of the momentum (one array per leaf), and of the
+    schedules.
 
   Raises:
     ValueError: as `keep_top_saliency` does.
@@ -224,7 +289,9 @@ def gsm(
     <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 8.
   """
   return optax.chain(
-    keep_top_saliency(density, prunable=prunable),
+    keep_top_saliency(
+      density, prunable=prunable, saliency=saliency, smoothing=smoothing
+    ),
     optax.add_decayed_weights(weight_decay, mask=partial(prunable_tree, prunable)),
     optax.trace(momentum, nesterov, accumulator_dtype),
     optax.scale_by_learning_rate(learning_rate),

@@ -10,7 +10,17 @@ CPU cores with JAX 0.10; a "pass" is ``where(|g * w| >= t, g, 0)``, 25 million w
   vectorises along the last axis and uses both cores. Two counts take 4.5 ms. Along all
   axes it uses one core (8 ms), along the leading ones it strides (95 ms).
 - Several candidates in one pass: 2, 4, 8 and 16 take 0.56, 0.64, 0.70 and 0.93 passes;
-  up to 8, memory is what limits.
+  up to 8, memory is what limits. In the caches, computing does: there each costs.
+- What is summed must not have four dimensions: rows cut from a kernel of 3×3×512×512
+  take three times as long as the same of a matrix, since each index is taken apart
+  again. The reshape must come before the loop, or it ends up in the fused kernel.
+- Rows of 100 weights are slower than of 96: after the last whole vector come single
+  ones. Rows for the least and the greatest: some 100 weights in a small model, more in
+  a large one, where what follows each row (200,000 of them) took as long as a pass.
+- Number, least and greatest of a row settle it with two scores in the cell; sums would
+  cost as much and settle it with one.
+- Counting each gradient as soon as it is there, outside of the loop, was predicted to
+  hide the first pass behind the backward pass; it was no quicker.
 - Writing the patterns out first would cost 0.73 passes, so they are computed again in
   each pass, from gradient and weight. Left alone, XLA shares the product between the
   passes or moves it out of the loop, and so writes it out after all (117 ms against

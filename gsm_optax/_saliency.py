@@ -1,7 +1,13 @@
 """Scores of weights: how much the loss would change without them."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
+
+Saliency: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
+"""``(gradient, weight) -> scores``: arrays of one shape; the scores floating-point."""
 
 
 def first_order_taylor(gradient: jax.Array, weight: jax.Array) -> jax.Array:
@@ -12,8 +18,66 @@ def first_order_taylor(gradient: jax.Array, weight: jax.Array) -> jax.Array:
   Half precision would underflow: a gradient of 1e-6 times a weight of 1e-3 is 0 in
   float16.
 
+  Args:
+    gradient: of any shape; floating-point or complex.
+    weight: of the same shape.
+
+  Returns:
+    The saliencies, float32 of that shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import gsm_optax
+    >>> gradient, weight = jnp.array([2.0, -1.0]), jnp.array([3.0, 4.0])
+    >>> print(gsm_optax.first_order_taylor(gradient, weight))
+    [6. 4.]
+
   References:
     Ding et al., `Global Sparse Momentum SGD for Pruning Very Deep Neural Networks
     <https://arxiv.org/abs/1909.12778>`_, 2019, equation 5.
   """
-  return jnp.abs(gradient).astype(jnp.float32) * jnp.abs(weight).astype(jnp.float32)
+  return gradient_magnitude(gradient, weight) * magnitude(gradient, weight)
+
+
+def magnitude(gradient: jax.Array, weight: jax.Array) -> jax.Array:
+  r"""The magnitude of each weight, whatever its gradient: :math:`T(w) = |w|`.
+
+  The choice then hardly changes from step to step: what is small stays passive.
+
+  Args:
+    gradient: not used.
+    weight: of any shape; floating-point or complex.
+
+  Returns:
+    The magnitudes, float32 of that shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import gsm_optax
+    >>> print(gsm_optax.magnitude(jnp.array([2.0, -1.0]), jnp.array([3.0, -4.0])))
+    [3. 4.]
+  """
+  del gradient
+  return jnp.abs(weight).astype(jnp.float32)
+
+
+def gradient_magnitude(gradient: jax.Array, weight: jax.Array) -> jax.Array:
+  r"""The magnitude of each gradient: :math:`T(w) = |\partial L / \partial w|`.
+
+  The choice of top-k gradient sparsification, as in meProp.
+
+  Args:
+    gradient: of any shape; floating-point or complex.
+    weight: not used.
+
+  Returns:
+    The magnitudes, float32 of that shape.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import gsm_optax
+    >>> print(gsm_optax.gradient_magnitude(jnp.array([2.0, -1.0]), jnp.ones(2)))
+    [2. 1.]
+  """
+  del weight
+  return jnp.abs(gradient).astype(jnp.float32)

@@ -5,19 +5,18 @@ float does. So the q-th greatest score is the greatest pattern that at least q s
 reach, and it is found by counting (`_passes`) at candidates that are placed so that few
 passes are needed (`_search`). Two are the rule:
 
-1. A *survey* counts around the last step's threshold.
-2. A *close* pass counts around the place that interpolation predicts, and also adds up
-   by rows of about a hundred weights what reaches each candidate. The difference of the
-   sums at the two ends of the new bracket belongs to the scores inside of it. If every
-   row has at most one of them, which shows in as many non-zero sums as scores, then the
-   sums *are* the scores, and the answer is among them. (A new bracket holds some
-   hundred scores, and there are many more rows.) Otherwise the sums give a guess, which
-   the next pass settles.
+1. A *survey* counts around an estimate: for a small model the last step's threshold,
+   for a large one that of a sample, which costs next to nothing there.
+2. A *close* pass counts around the place that interpolation predicts, and also keeps
+   number, least and greatest of what each row of some hundred weights has between two
+   candidates. In a bracket of some hundred scores hardly a row has three, and of one or
+   two these *are* the scores. So the answer is among them, unless it lies between the
+   least and the greatest of a row of three or more, which shows in the numbers. Then
+   the next pass settles it.
 
-Without a usable start, the first survey is around the estimate of a sample; after an
-abrupt change of scale, the second. `experiments.benchmarks.selection` measures all this
-in passes of ``where(|g * w| >= t, g, 0)``. Whatever the scores, after six passes the
-candidates divide the bracket evenly, so that no input needs more than some twenty.
+The least of all scores takes one pass. `experiments.benchmarks.selection` measures all
+this in passes of ``where(|g * w| >= t, g, 0)``. Whatever the scores, after six passes
+the candidates divide the bracket evenly, so that no input needs more than some twenty.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,7 +58,7 @@ from gsm_optax._search import (
 _SAMPLE = 8192
 """Scores to look at where there is no start. Their error is far below 10 %."""
 
-_LARGE = 1 << 21
+_LARGE = 1 << 19
 """Scores of which a sample costs a small part of a pass: it is taken at every step."""
 
 

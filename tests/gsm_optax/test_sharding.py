@@ -1,13 +1,16 @@
-"""Starts the tests of `eight_devices.py` where there are eight devices."""
+"""Starts the tests that need eight devices where there are eight."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_on_eight_devices():
-  tests = Path(__file__).with_name("eight_devices.py")
+
+@pytest.mark.parametrize("name", ["eight_devices.py", "optax_suites.py"])
+def test_on_eight_devices(name):
+  tests = Path(__file__).with_name(name)
   flags = os.environ.get("XLA_FLAGS", "")
   environment = {
     **os.environ,
