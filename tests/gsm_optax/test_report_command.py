@@ -178,7 +178,8 @@ def test_a_damaged_checkpoint(capsys, checkpoint, tmp_path):
 def test_several_checkpoints_in_one_folder(capsys, checkpoint, tmp_path):
   for name in ("first", "second"):
     shutil.copytree(checkpoint, tmp_path / name)
-  assert error(capsys, tmp_path).endswith("first, second: give the path of one of them.")
+  sentence = error(capsys, tmp_path)
+  assert sentence == f"{tmp_path} holds first, second: give the path of one of them."
 
 
 def test_a_key_that_is_not_there(capsys, checkpoint):
@@ -188,7 +189,8 @@ def test_a_key_that_is_not_there(capsys, checkpoint):
 
 def test_a_subtree_without_weights(capsys, checkpoint):
   sentence = error(capsys, checkpoint, "--key", "head/bias")
-  assert "no floating-point array with two or more dimensions at 'head/bias'" in sentence
+  assert "no floating-point array" in sentence
+  assert "at 'head/bias'" in sentence
 
 
 def test_a_density_out_of_range(capsys, checkpoint):

@@ -36,7 +36,7 @@ def test_the_magnitude_of_the_gradient_may_decide():
 
 
 def test_any_function_may_decide():
-  assert kept(lambda g, w: -g * w) == [0, 5]  # what the step takes further from zero
+  assert kept(lambda g, w: -g * w) == [0, 1]  # what the step takes further from zero
 
 
 def test_negative_scores_and_negative_zeros_count_as_zero():
@@ -128,10 +128,8 @@ def test_updates_of_any_container_keep_the_state_stable():
   gradients = jax.tree.map(jnp.ones_like, nnx.state(model))
   for _ in range(2):
     optimizer.update(model, gradients)
-  average = nnx.pure(optimizer.opt_state)[0].average
-  (kernel,) = jax.tree.leaves(average)
-  assert kernel.shape == (3, 2)
-  assert (kernel > 0).all()
+  shapes = [leaf.shape for leaf in jax.tree.leaves(nnx.state(optimizer))]
+  assert shapes.count((3, 2)) == 2  # the average, and the momentum
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1, 1.0, NAN])
