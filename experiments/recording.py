@@ -182,15 +182,23 @@ def _processor() -> str:
 
 
 def _git_commit() -> str | None:
-  """The commit of the checkout, marked where files differ from it; None outside one."""
-  command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-  try:
+  """The commit of the checkout, marked where files differ from it; None outside one.
+
+  Other results do not count: they change nothing of what a run does.
+  """
+
+  def git(*command: str) -> str:
     return subprocess.run(
-      command,
-      cwd=Path(__file__).parent,
+      ["git", *command],
+      cwd=Path(__file__).parents[1],
       capture_output=True,
       text=True,
       check=True,
     ).stdout.strip()
+
+  try:
+    others = (".", ":(exclude)experiments/results")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *others)
+    return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
   except (OSError, subprocess.CalledProcessError):
     return None

@@ -107,6 +107,27 @@ def vanishing_table(learning_rate: float = 3e-2, weight_decay: float = 5e-4) -> 
   return "\n".join(lines)
 
 
+def smoothing_table(runs: dict[str, list[dict[str, Any]]]) -> str:
+  """A Markdown table of the runs with smoothing, and the same without."""
+  lines = [
+    "| preset | smoothing | seed | base | after GSM | pruned | compression |",
+    "|---|---|---|---|---|---|---|",
+  ]
+  for preset, smoothed in runs.items():
+    seeds = {result["seed"] for result in smoothed}
+    plain = [run for run in runs_by_preset()[preset] if run["seed"] in seeds]
+    by_smoothing = sorted(smoothed, key=lambda result: result["config"]["smoothing"])
+    for result in [*plain, *by_smoothing]:
+      smoothing = result["config"].get("smoothing")
+      lines.append(
+        f"| `{preset}` | {'none' if smoothing is None else smoothing}"
+        f" | {result['seed']} | {result['base_accuracy']:.2f} %"
+        f" | {result['gsm_accuracy']:.2f} % | **{result['pruned_accuracy']:.2f} %**"
+        f" | {result['compression_ratio']:.0f}× |"
+      )
+  return "\n".join(lines)
+
+
 def tables() -> dict[str, str]:
   """Every table, by the name in its marks."""
   step = json.loads((RESULTS / "step" / "step.json").read_text())
@@ -116,6 +137,7 @@ def tables() -> dict[str, str]:
     "step": step_table(step),
     "selection": selection_table(selection),
     "vanishing": vanishing_table(),
+    "smoothing": smoothing_table(runs_by_preset(RESULTS / "smoothing")),
   }
 
 

@@ -19,7 +19,7 @@ MASKED = optax.MaskedNode()
 
 
 class KeepTopSaliencyState(NamedTuple):
-  """State of `keep_top_saliency`: two scalars, whatever the model's size.
+  """State of `keep_top_saliency`: two scalars, and with smoothing an average.
 
   Attributes:
     count: int32, the number of updates so far.

@@ -274,9 +274,11 @@ def _varying_axes(array: jax.Array) -> tuple[str, ...]:
 
 
 def _is_partitioned(array: jax.Array) -> bool:
-  """Whether the compiler may have split `array` over devices."""
-  mesh = jax.typeof(array).sharding.mesh
-  return any(
+  """Whether the compiler may have split `array` over devices, or its type says so."""
+  sharding = jax.typeof(array).sharding
+  mesh = sharding.mesh
+  is_named = any(axes is not None for axes in sharding.spec)  # on one device too
+  return is_named or any(
     kind != jax.sharding.AxisType.Manual and size > 1
     for kind, size in zip(mesh.axis_types, mesh.axis_sizes, strict=True)
   )

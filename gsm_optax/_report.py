@@ -52,7 +52,7 @@ class SparsityReport:
     return self.size / self.kept if self.kept else float("inf")
 
   def to_dict(self) -> dict[str, Any]:
-    """Plain data, as JSON can hold it."""
+    """Plain data, as JSON can hold it; no compression ratio if nothing is left."""
     layers = [
       {**asdict(layer), "shape": list(layer.shape), "density": layer.density}
       for layer in self.layers
@@ -62,7 +62,7 @@ class SparsityReport:
       "size": self.size,
       "kept": self.kept,
       "density": self.density,
-      "compression_ratio": self.compression_ratio,
+      "compression_ratio": self.compression_ratio if self.kept else None,
     }
 
   def __str__(self) -> str:

@@ -131,7 +131,10 @@ def _read_orbax(folder: Path, key: str | None) -> dict[str, np.ndarray]:
     raise ReportError(_needs("an Orbax checkpoint", "orbax-checkpoint")) from error
   with ocp.PyTreeCheckpointer() as checkpointer:
     try:
-      tree = cast(Any, checkpointer.metadata(folder)).item_metadata.tree
+      metadata = cast(Any, checkpointer.metadata(folder)).item_metadata
+      if metadata is None:
+        raise ValueError("its file _METADATA is damaged.")
+      tree = metadata.tree
       leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
       names = [path_name(path) for path, _ in leaves]
       chosen = _select(names, key, folder)

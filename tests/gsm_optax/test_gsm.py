@@ -358,6 +358,19 @@ def test_an_update_moves_nothing_to_or_from_the_host():
 
 def test_the_state_is_two_scalars_and_one_momentum():
   selection, *rest = gsm(0.1).init(PARAMS)
-  assert [leaf.shape for leaf in selection] == [(), ()]
-  assert [leaf.dtype for leaf in selection] == [np.int32, np.float32]
+  assert [leaf.shape for leaf in jax.tree.leaves(selection)] == [(), ()]
+  assert [leaf.dtype for leaf in jax.tree.leaves(selection)] == [np.int32, np.float32]
   chex.assert_trees_all_equal_shapes(jax.tree.leaves(rest), jax.tree.leaves(PARAMS))
+
+
+def test_a_mesh_of_one_device_with_explicit_axes_changes_nothing():
+  kind = jax.sharding.AxisType.Explicit
+  mesh = jax.make_mesh((1,), ("x",), axis_types=(kind,))
+  sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
+  tx = gsm(0.1, 0.25)
+  params, gradients = random_tree(0), random_tree(1)
+  expected, _ = jax.jit(tx.update)(gradients, tx.init(params), params)
+  params, gradients = jax.device_put((params, gradients), sharding)
+  with jax.set_mesh(mesh):
+    updates, _ = jax.jit(tx.update)(gradients, tx.init(params), params)
+  chex.assert_trees_all_equal(updates, expected)

@@ -1,0 +1,21 @@
+"""Shows committed pictures of the results in the pages, from where they lie."""
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+RESULTS = Path(__file__).parents[1] / "experiments" / "results"
+
+PICTURES = ["lenet300-mnist-0/report.png", "selection/selection.png"]
+"""Each becomes ``pictures/NAME``."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+  """Adds the pictures to the files of the site."""
+  for picture in PICTURES:
+    path = RESULTS / picture
+    files.append(
+      File.generated(config, f"pictures/{path.name}", abs_src_path=str(path))
+    )
+  return files
