@@ -131,8 +131,8 @@ def keep_top_saliency(
     return bit_pattern(scores_of(gradient, weight))
 
   def averaged(gradient: jax.Array, weight: jax.Array, average: Any) -> Any:
-    scores = scores_of(gradient, weight)
-    moved = smoothing * average + (1 - smoothing) * scores
+    scores, decay = scores_of(gradient, weight), cast(Any, smoothing)
+    moved = decay * average + (1 - decay) * scores
     return jnp.where(jnp.isfinite(scores), moved, average).astype(jnp.float32)
 
   def init_fn(params: optax.Params) -> KeepTopSaliencyState:
