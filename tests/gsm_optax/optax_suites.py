@@ -30,7 +30,10 @@ import gsm_optax
 with warnings.catch_warnings():
   # It makes an optimiser of each kind on import, one of them in a deprecated way.
   warnings.simplefilter("ignore")
-  from optax._src import sharding_test
+  try:
+    from optax._src import sharding_test
+  except ImportError:  # not in the wheel before Optax 0.2.7
+    sharding_test = None
 
 
 # These annotations must be objects: with `from __future__ import annotations` the test
@@ -187,6 +190,8 @@ def test_explicit_dtype_of_the_momentum(params_dtype, state_dtype, monkeypatch):
   ],
 )
 def test_sharding(opt_name, name):
+  if sharding_test is None:
+    pytest.skip(f"Optax {optax.__version__} has no such tests")
   assert jax.device_count() == 8
   optimiser = globals()[opt_name]
   arguments = {"optimizer": optimiser(**OPTIMISERS[opt_name])}
