@@ -95,7 +95,7 @@ def keep_top_saliency(
       smoothing that is one outside [0, 1); by ``init`` for a density so small that Q
       is 0, for params of which nothing is prunable, for prunable leaves that do not
       hold floating-point numbers and for a `prunable` that does not fit; by
-      ``update`` without params.
+      ``update`` without params, and for scores that are not as `saliency` says.
 
   Example:
     >>> import jax.numpy as jnp
@@ -124,7 +124,15 @@ def keep_top_saliency(
   def scores_of(gradient: jax.Array, weight: jax.Array) -> jax.Array:
     if saliency is None:
       return first_order_taylor(gradient, weight)
-    scores = saliency(gradient, weight).astype(jnp.float32)
+    scores: Any = saliency(gradient, weight)
+    kind, shape = getattr(scores, "dtype", object), getattr(scores, "shape", None)
+    if shape != weight.shape or not jnp.issubdtype(kind, jnp.floating):
+      raise ValueError(
+        "`saliency` must give a floating-point score for each weight of shape"
+        f" {weight.shape}, but it gave {type(scores).__name__} of {kind} and shape"
+        f" {shape}."
+      )
+    scores = scores.astype(jnp.float32)
     return jnp.where(scores <= 0, 0.0, scores)  # -0.0 too
 
   def saliency_pattern(gradient: jax.Array, weight: jax.Array) -> jax.Array:
@@ -186,6 +194,10 @@ def keep_top_saliency(
       for i in places:
         averages[i] = averaged(gradients[i], weights[i], averages[i])
       operands, pattern = [(averages[i],) for i in places], bit_pattern
+    elif saliency is not None:
+      # Of whole leaves: it may look at more than one weight at a time.
+      operands = [(scores_of(gradients[i], weights[i]),) for i in places]
+      pattern = bit_pattern
     scores = Scores(operands, pattern)
     q = quota(density(state.count) if callable(density) else density, scores.size)
     threshold, _ = search(*scores, q, state.threshold)

@@ -60,6 +60,35 @@ def test_the_saliency_is_exact_in_a_whole_model():
   chex.assert_trees_all_equal(updates, gsm_optax.apply_mask(gradients, mask))
 
 
+def test_a_function_sees_whole_leaves():
+  rng = np.random.default_rng(0)
+  gradients = jnp.asarray(rng.normal(size=(16, 24)), jnp.float32)
+  weights = jnp.asarray(rng.normal(size=(16, 24)) * np.arange(1, 25), jnp.float32)
+
+  def relative_to_its_column(gradient, weight):
+    return jnp.abs(weight) / jnp.abs(weight).sum(0) + 0 * gradient
+
+  scores = np.asarray(relative_to_its_column(gradients, weights))
+  expected = np.flatnonzero(scores >= np.sort(scores.ravel())[-38])
+  assert kept(relative_to_its_column, gradients, weights, 0.1) == expected.tolist()
+
+
+@pytest.mark.parametrize(
+  "saliency",
+  [
+    lambda g, _: jnp.sum(g),
+    lambda g, _: g > 0,
+    lambda g, _: g.astype(jnp.int32),
+    lambda *_: None,
+  ],
+)
+@pytest.mark.parametrize("smoothing", [None, 0.5])
+def test_scores_of_another_shape_or_type_are_an_error(saliency, smoothing):
+  tx = keep_top_saliency(0.5, saliency=saliency, smoothing=smoothing)
+  with pytest.raises(ValueError, match="floating-point score for each weight of shape"):
+    tx.update(GRADIENTS, tx.init(WEIGHTS), WEIGHTS)
+
+
 # Smoothing
 
 
