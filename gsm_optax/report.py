@@ -192,7 +192,11 @@ def _select(names: Sequence[str], key: str | None, path: Path) -> dict[str, str]
   parts = {name: re.split(r"[./]", name) for name in names}
   roots = list(dict.fromkeys(first for first, *_ in parts.values()))
   if key is None:
-    key = "params" if "params" in roots else ""
+    named = [p[: p.index("params") + 1] for p in parts.values() if "params" in p]
+    nested = list(dict.fromkeys("/".join(p) for p in named))
+    if len(nested) > 1 and "params" not in nested:
+      raise ReportError(f"{path} has several params: name one of {nested} with --key.")
+    key = "params" if "params" in nested else "".join(nested)
   prefix = re.split(r"[./]", key) if key else []
   chosen = {
     name: name[len(key) + 1 :] if key and len(name) > len(key) else name

@@ -207,3 +207,15 @@ def test_what_must_be_installed(capsys, checkpoint, tmp_path, monkeypatch):
   ):
     sentence = error(capsys, path)
     assert f"needs {package}: pip install 'gsm-optax[report]'" in sentence
+
+
+def test_params_are_found_inside_and_asked_for_where_there_are_several(
+  capsys, tmp_path
+):
+  nested = {"model": {"params": PARAMS}, "optimizer": {"trace": PARAMS}}
+  save_params(tmp_path / "one", nested)
+  expected = str(gsm_optax.sparsity_report(PARAMS))
+  assert output(capsys, tmp_path / "one") == expected
+  save_params(tmp_path / "two", {"a": {"params": PARAMS}, "b": {"params": PARAMS}})
+  assert "name one of ['a/params', 'b/params']" in error(capsys, tmp_path / "two")
+  assert output(capsys, tmp_path / "two", "--key", "b/params") == expected
