@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from experiments.models.layers import Conv, max_pool
+from experiments.models.layers import ConvMaxPool
 
 
 class LeNet5(nnx.Module):
@@ -15,15 +15,15 @@ class LeNet5(nnx.Module):
   def __init__(self, image_shape: tuple[int, ...], num_classes: int, rngs: nnx.Rngs):
     height, width, channels = image_shape
     rows, columns = (((length - 4) // 2 - 4) // 2 for length in (height, width))
-    self.conv1 = Conv(channels, 20, (5, 5), padding="VALID", rngs=rngs)
-    self.conv2 = Conv(20, 50, (5, 5), padding="VALID", rngs=rngs)
+    self.conv1 = ConvMaxPool(channels, 20, (5, 5), padding="VALID", rngs=rngs)
+    self.conv2 = ConvMaxPool(20, 50, (5, 5), padding="VALID", rngs=rngs)
     self.dense1 = nnx.Linear(rows * columns * 50, 500, rngs=rngs)
     self.dense2 = nnx.Linear(500, num_classes, rngs=rngs)
 
   def __call__(self, images: jax.Array) -> jax.Array:
     # ReLU after the pooling is the same as before it, on a quarter of the numbers.
-    x = nnx.relu(max_pool(self.conv1(images)))
-    x = nnx.relu(max_pool(self.conv2(x)))
+    x = nnx.relu(self.conv1(images))
+    x = nnx.relu(self.conv2(x))
     x = x.reshape(x.shape[0], -1)
     x = nnx.relu(self.dense1(x))
     return self.dense2(x)

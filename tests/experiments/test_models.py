@@ -1,5 +1,7 @@
 """Models have the sizes of the paper, and are pure functions of their parameters."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from flax import nnx
 
 import gsm_optax
 from experiments.models import LeNet5, LeNet300, from_nnx
-from experiments.models.layers import Conv, max_pool
+from experiments.models.layers import ConvMaxPool, conv_max_pool, max_pool
 
 
 @pytest.mark.parametrize(("make", "size"), [(LeNet300, 266_200), (LeNet5, 430_500)])
@@ -20,11 +22,40 @@ def test_prunable_weights_are_as_many_as_in_the_paper(make, size):
   assert logits.shape == (3, 10)
 
 
-def test_patches_times_a_matrix_are_the_convolution():
-  conv = Conv(3, 7, (5, 3), padding="VALID", rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("width", [12, 10])  # in tiles, and in one piece
+def test_a_pooled_convolution_is_one_with_the_same_gradients(width):
+  conv = ConvMaxPool(3, 7, (5, 3), padding="VALID", rngs=nnx.Rngs(0))
+  images = jax.random.normal(jax.random.key(1), (2, 12, width + 2, 3))
+
+  def reference(images, kernel):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    outputs = jax.lax.conv_general_dilated(
+      images, kernel, (1, 1), "VALID", dimension_numbers=dimensions
+    )
+    return nnx.max_pool(outputs, (2, 2), strides=(2, 2))
+
+  kernel = conv.kernel[...]
+  expected, expected_vjp = jax.vjp(reference, images, kernel)
+  actual, vjp = jax.vjp(conv_max_pool, images, kernel)
+  np.testing.assert_allclose(actual, expected, atol=1e-5)
+  cotangent = jax.random.normal(jax.random.key(2), actual.shape)
+  jax.tree.map(
+    partial(np.testing.assert_allclose, atol=1e-4),
+    vjp(cotangent),
+    expected_vjp(cotangent),
+  )
   conv.bias[...] = jnp.arange(7.0)
-  images = jax.random.normal(jax.random.key(1), (2, 11, 9, 3))
-  np.testing.assert_allclose(conv(images), nnx.Conv.__call__(conv, images), atol=1e-5)
+  np.testing.assert_allclose(conv(images), expected + jnp.arange(7.0), atol=1e-5)
+
+
+def test_among_equals_only_the_first_gets_the_gradient():
+  blank = jnp.ones((1, 6, 6, 1))
+  gradient = jax.grad(
+    lambda images: conv_max_pool(images, jnp.ones((1, 1, 1, 1))).sum()
+  )
+  np.testing.assert_array_equal(
+    gradient(blank)[0, :, :, 0], np.tile([[1, 0], [0, 0]], (3, 3))
+  )
 
 
 def test_max_pool_takes_the_greatest_of_each_square():
