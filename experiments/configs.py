@@ -22,6 +22,8 @@ class Config:
   """Of the initial weights and the order of the images."""
   batch_size: int = 256
   """Images per step."""
+  held_out: int = 0
+  """Training images to measure accuracies on, instead of the test images."""
   drops: tuple[float, float] = (2 / 3, 5 / 6)
   """Shares of the epochs after which the learning rate drops tenfold."""
   base_epochs: int = 40
@@ -38,6 +40,8 @@ class Config:
   nesterov: bool = True
   smoothing: float | None = None
   """Decay rate of GSM's average of the saliencies; by each batch alone without."""
+  ticket_epochs: int = 40
+  """Epochs for which a winning ticket is trained, as the base model is."""
   evaluate_every: int = 5
   """Epochs between evaluations, each of which is also a checkpoint."""
 
@@ -79,7 +83,8 @@ def check(config: Config) -> None:
   """Raises a ConfigError for numbers outside their ranges."""
   at_least_one = ("batch_size", "evaluate_every")
   not_negative = (
-    *("base_epochs", "gsm_epochs", "warmup_epochs", "seed"),
+    *("base_epochs", "gsm_epochs", "warmup_epochs", "seed", "held_out"),
+    "ticket_epochs",
     *("learning_rate", "base_learning_rate", "weight_decay", "base_weight_decay"),
   )
   below_one = ("momentum", "base_momentum")

@@ -28,13 +28,30 @@ class Dataset(NamedTuple):
   num_classes: int
 
 
-def load(name: str, data_dir: Path | None = None) -> Dataset:
+def load(name: str, data_dir: Path | None = None, held_out: int = 0) -> Dataset:
   """The data set `name`: from `data_dir`, or from where it lies by default.
+
+  Args:
+    name: ``"digits"`` or ``"mnist"``.
+    data_dir: a folder of files.
+    held_out: 0, or how many training images take the test images' place, always the
+      same ones. To choose a recipe by: the test images are for what was chosen.
 
   Raises:
     DataError: in one sentence, for files that are missing or not what they should be.
   """
-  return digits() if name == "digits" else mnist(data_dir)
+  data = digits() if name == "digits" else mnist(data_dir)
+  if not held_out:
+    return data
+  size = len(data.train_labels)
+  if held_out >= size:
+    raise DataError(f"There are {size} training images: {held_out} cannot be held out.")
+  order = np.random.default_rng(0).permutation(size)
+  test, train = order[:held_out], order[held_out:]
+  images, labels = data.train_images, data.train_labels
+  return Dataset(
+    images[train], labels[train], images[test], labels[test], data.num_classes
+  )
 
 
 def digits() -> Dataset:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,10 +66,29 @@ def log10_histogram(params: Any) -> dict[str, Any]:
   return {"lowest": LOWEST, "highest": HIGHEST, "counts": counts.tolist()}
 
 
+class History(NamedTuple):
+  """Boolean trees like the params: what was active at the evaluations so far.
+
+  Attributes:
+    active: the active set at the last one.
+    ever: what was active at any of them, since the phase began.
+  """
+
+  active: Any
+  ever: Any
+
+
+def empty_history(params: Any) -> History:
+  """Before the first evaluation."""
+  return History(
+    *(jax.tree.map(lambda leaf: jnp.zeros_like(leaf, bool), params) for _ in range(2))
+  )
+
+
 def make_measure(
   model: Model, density: float, probe: Batch, test: Batch
-) -> Callable[[TrainState, Any], tuple[dict[str, Any], Any]]:
-  """``(state, active) -> (measurements, active)`` at an evaluation.
+) -> Callable[[TrainState, History], tuple[dict[str, Any], History]]:
+  """``(state, history) -> (measurements, history)`` at an evaluation.
 
   Args:
     model: the model.
@@ -77,10 +96,6 @@ def make_measure(
     probe: a fixed batch of training data. The active set is the one of its saliency, so
       that what changes between evaluations is not the noise of other batches.
     test: the test data.
-
-  Returns:
-    A function of the state and of the active set at the last evaluation, a boolean tree
-    like the params.
   """
   accuracy = make_accuracy(model)
   prune = jax.jit(lambda params: gsm_optax.prune(params, density))
@@ -94,26 +109,36 @@ def make_measure(
     return gsm_optax.magnitude_mask(scores, density)
 
   @jax.jit
-  def number_of(mask: Any) -> jax.Array:
-    counts = [jnp.sum(leaf) for leaf in jax.tree.leaves(mask) if leaf.ndim > 1]
-    return jnp.sum(jnp.stack(counts))
+  def changes(now: Any, history: History) -> tuple[list[jax.Array], History]:
+    new = jax.tree.map(lambda a, b: a & ~b, now, history.active)
+    back = jax.tree.map(lambda a, b: a & b, new, history.ever)
+    ever = jax.tree.map(jnp.logical_or, now, history.ever)
+    counts = [
+      sum(jnp.sum(leaf) for leaf in jax.tree.leaves(mask) if leaf.ndim > 1)
+      for mask in (now, new, back)
+    ]
+    return [jnp.asarray(count) for count in counts], History(now, ever)
 
-  def measure(state: TrainState, active: Any) -> tuple[dict[str, Any], Any]:
+  def measure(state: TrainState, history: History) -> tuple[dict[str, Any], History]:
     params, batch_stats, _ = state
     magnitudes = [abs(leaf) for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     size = sum(leaf.size for leaf in magnitudes)
     now = active_set(params, batch_stats, probe)
-    q = int(number_of(now))
-    new = jax.tree.map(lambda a, b: a & ~b, now, active)
+    (active, new, back), history = changes(now, history)
+    q = int(active)
+
+    def magnitude_at(rank: int) -> float:
+      return float(gsm_optax.global_threshold(magnitudes, min(rank, size)))
+
     return {
       "accuracy": accuracy(params, batch_stats, test),
       "pruned_accuracy": accuracy(prune(params), batch_stats, test),
-      "magnitude_at_q": float(gsm_optax.global_threshold(magnitudes, q)),
-      "magnitude_at_1.25q": float(
-        gsm_optax.global_threshold(magnitudes, min(math.floor(1.25 * q), size))
-      ),
-      "active_set_changed": int(number_of(new)) / q,
+      "magnitude_at_q": magnitude_at(q),
+      "magnitude_at_1.25q": magnitude_at(math.floor(1.25 * q)),
+      "median_magnitude": magnitude_at(math.ceil(size / 2)),
+      "active_set_changed": int(new) / q,
+      "reactivated": int(back) / q,
       "log10_magnitude": log10_histogram(params),
-    }, now
+    }, history
 
   return measure

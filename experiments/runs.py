@@ -3,19 +3,25 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.checkpoints import CheckpointError, Checkpoints
+from experiments.checkpoints import (
+  CheckpointError,
+  Checkpoints,
+  load_params,
+  save_params,
+)
 from experiments.data import Dataset
 from experiments.devices import batch_mesh, is_first_process, replicate
-from experiments.measures import make_measure
+from experiments.measures import History, empty_history, make_measure
 from experiments.models import Model
 from experiments.recording import Display, Metrics
 from experiments.training import Batch, TrainState, make_train_epoch
@@ -28,6 +34,22 @@ class Phase(NamedTuple):
   epochs: int
   tx: optax.GradientTransformation
   learning_rate: optax.Schedule
+
+
+class Start(NamedTuple):
+  """Where a run begins, if not with the model's initial params.
+
+  Attributes:
+    params: as the model's.
+    batch_stats: as the model's.
+    phase_index: how many phases are done already.
+    wall_seconds: the time that each of them took.
+  """
+
+  params: Any
+  batch_stats: Any
+  phase_index: int = 0
+  wall_seconds: Mapping[str, float] = MappingProxyType({})
 
 
 class DivergenceError(Exception):
@@ -43,16 +65,27 @@ class Outcome(NamedTuple):
   wall_seconds: dict[str, float]
 
 
-FILES = (
-  *("checkpoints", "tensorboard", "params", "pruned_params"),
+RUN_FILES = (
+  *("checkpoints", "tensorboard", "base", "params", "pruned_params"),
   *("metrics.jsonl", "metrics.partial", "results.json", "results.partial"),
   "report.png",
 )
 """All that a run leaves in its folder."""
 
 
-def prepare_folder(folder: Path, resume: bool, description: dict[str, Any]) -> None:
+def prepare_folder(
+  folder: Path,
+  resume: bool,
+  description: dict[str, Any],
+  files: Sequence[str] = RUN_FILES,
+) -> None:
   """Makes the run's folder, and clears it of the same run, finished and not resumed.
+
+  Args:
+    folder: where the run's files go.
+    resume: whether to keep what an earlier run of the same numbers has left.
+    description: identifies the run; JSON.
+    files: all that such a run leaves there.
 
   Raises:
     CheckpointError: if it holds an unfinished run, another run, or files that are no
@@ -62,7 +95,7 @@ def prepare_folder(folder: Path, resume: bool, description: dict[str, Any]) -> N
     raise CheckpointError(f"{folder} is a file: choose a folder with --out.")
   folder.mkdir(parents=True, exist_ok=True)
   names = {path.name for path in folder.iterdir()}
-  if foreign := sorted(names.difference(FILES)):
+  if foreign := sorted(names.difference(files)):
     raise CheckpointError(
       f"{folder} holds files that are no run's ({', '.join(foreign[:3])}): choose"
       " another folder with --out."
@@ -72,7 +105,7 @@ def prepare_folder(folder: Path, resume: bool, description: dict[str, Any]) -> N
   finished = folder / "results.json"
   if finished.exists():
     refuse_other_run(json.loads(finished.read_text())["config"], description, folder)
-  elif any((folder / "checkpoints").glob("[0-9]*")):
+  elif any(folder.rglob("checkpoints/[0-9]*")):
     raise CheckpointError(
       f"{folder} holds an unfinished run: continue it with --resume, remove the folder,"
       " or choose another with --out."
@@ -97,6 +130,7 @@ def run_phases(
   batch_size: int,
   evaluate_every: int,
   seed: int,
+  start: Start | None = None,
 ) -> Outcome:
   """Trains through the phases, from the folder's last checkpoint on if it has one.
 
@@ -115,6 +149,7 @@ def run_phases(
     batch_size: images per step.
     evaluate_every: epochs between evaluations.
     seed: of the initial params and the order of the images.
+    start: where to begin, if not with the initial params.
 
   Raises:
     CheckpointError: if the folder's checkpoint is of another run.
@@ -140,29 +175,32 @@ def run_phases(
       )
     )
     wall: dict[str, float] = saved["wall_seconds"] if saved else {}
-
-    params, batch_stats = replicate(model.init(init_key), mesh)
-    index, epoch = (saved["phase_index"], saved["epoch"]) if saved else (0, 0)
+    start = start or Start(*model.init(init_key))
+    params, batch_stats = replicate(start[:2], mesh)
+    history = empty_history(params)
+    index, epoch = (
+      (saved["phase_index"], saved["epoch"]) if saved else (start.phase_index, 0)
+    )
     opt_state = replicate(plan[index].tx.init(params), mesh)
     state = TrainState(params, batch_stats, opt_state)
-    active = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, bool), params)
+    done_before = sum(phase.epochs for phase in plan[:index]) + epoch
+    display.start(total, done_before)
     if saved:
-      display.start(total, saved["total_epochs"])
-      display.say(f"Continuing after {saved['total_epochs']} of {total} epochs.")
-      state, active = checkpoints.load((state, active))
+      display.say(f"Continuing after {done_before} of {total} epochs.")
+      state, history = checkpoints.load((state, history))
     else:
-      display.start(total, 0)
+      wall.update(start.wall_seconds)
 
     def evaluate(
       phase: Phase, epoch: int, total_epochs: int, loss: jax.Array | None
     ) -> None:
-      nonlocal active
+      nonlocal history
       if loss is not None and not jnp.isfinite(loss):
         raise DivergenceError(
           f"The loss is {float(loss)} in epoch {epoch} of {phase.name}: the training"
           " has diverged. Lower the learning rate, or the momentum."
         )
-      measured, active = measure(state, active)
+      measured, history = measure(state, history)
       record = {
         "phase": phase.name,
         "epoch": epoch,
@@ -177,12 +215,16 @@ def run_phases(
       display.evaluation(record)
 
     if not saved:
-      evaluate(plan[0], 0, 0, None)
+      phase = plan[max(index - 1, 0)]
+      evaluate(phase, phase.epochs if index else 0, done_before, None)
+      if index:
+        save_base(folder, state)
     for number, phase in enumerate(plan[index:], start=index):
       first = epoch if number == index else 0
       if number > index:
         opt_state = replicate(phase.tx.init(state.params), mesh)
         state = TrainState(state.params, state.batch_stats, opt_state)
+        history = History(history.active, history.active)
       before = sum(earlier.epochs for earlier in plan[:number])
       train_epoch = make_train_epoch(model, phase.tx, batch_size, mesh)
       started = time.perf_counter() - wall.setdefault(phase.name, 0.0)
@@ -200,8 +242,39 @@ def run_phases(
             "total_epochs": before + done,
             "wall_seconds": wall,
           }
-          checkpoints.save(before + done, (state, active), position)
+          checkpoints.save(before + done, (state, history), position)
+      if phase.name == "base":
+        save_base(folder, state)
     return Outcome(state.params, state.batch_stats, metrics.records, wall)
+
+
+def save_base(folder: Path, state: TrainState) -> None:
+  """Keeps what the first phase ends with, for `load_base`."""
+  arrays = {"params": state.params, "batch_stats": state.batch_stats}
+  save_params(folder / "base", arrays)
+
+
+def read_finished(folder: Path) -> dict[str, Any]:
+  """The ``results.json`` of the finished run in `folder`.
+
+  Raises:
+    CheckpointError: if there is none.
+  """
+  path = folder / "results.json"
+  if not (path.exists() and (folder / "base").exists()):
+    raise CheckpointError(f"{folder} holds no finished run of experiments.prune.")
+  return json.loads(path.read_text())
+
+
+def load_base(folder: Path) -> Start:
+  """The end of the base training of the finished run in `folder`, to start from.
+
+  Raises:
+    CheckpointError: if there is none.
+  """
+  wall = {"base": read_finished(folder)["wall_seconds"]["base"]}
+  base = load_params(folder / "base")
+  return Start(base["params"], base["batch_stats"] or {}, 1, wall)
 
 
 def refuse_other_run(

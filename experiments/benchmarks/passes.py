@@ -21,7 +21,7 @@ from rich.table import Table
 
 from experiments.configs import PRESETS
 from experiments.data import load
-from experiments.prune import build_model, phases
+from experiments.jobs import base_phase, build_model, gsm_phase
 from experiments.recording import surroundings, write_json
 from experiments.training import TrainState, make_train_step
 from gsm_optax._patterns import bit_pattern
@@ -72,7 +72,7 @@ def measure(benchmark: Benchmark, name: str, batch_size: int) -> dict[str, Any]:
   data = load("mnist", benchmark.data_dir)
   steps_per_epoch = len(data.train_labels) // batch_size
   model = build_model(config, data)
-  base, gsm = phases(config, steps_per_epoch)
+  base, gsm = base_phase(config, steps_per_epoch), gsm_phase(config, steps_per_epoch)
   counted = optax.chain(count_passes(config.density), gsm.tx)
   rng = np.random.default_rng(benchmark.seed)
   params, batch_stats = model.init(jax.random.key(benchmark.seed))

@@ -66,13 +66,14 @@ def conv_max_pool(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
   places = np.zeros((columns, reach, tile), np.float32)
   for place, column in enumerate(order):
     places[range(columns), range(column, column + columns), place] = 1
-  matrix = sum(
-    places[column][:, None, :, None] * kernel[:, column, None, :, None, :]
-    for column in range(columns)
-  )
+  # Axes of the matrix: row, place in reach, channel, then place in tile, feature.
+  matrix = jnp.zeros((rows, reach, channels, tile, features), kernel.dtype)
+  for column in range(columns):
+    place = places[column][:, None, :, None]
+    matrix += place * kernel[:, column, None, :, None, :]
   pooled = _matmul_max(
     patches.reshape(-1, rows * reach * channels),
-    jnp.asarray(matrix).reshape(rows * reach * channels, tile * features),
+    matrix.reshape(rows * reach * channels, tile * features),
     (n, height // 2, 2, width // tile, 2, tile // 2 * features),
   )
   return pooled.reshape(n, height // 2, width // 2, features)

@@ -15,9 +15,16 @@ import pytest
 
 import gsm_optax
 from experiments.checkpoints import load_params
-from experiments.prune import main, parse
+from experiments.jobs import Job, parse
+from experiments.prune import main
 
 ROOT = Path(__file__).parents[2]
+
+
+def parsed(arguments):
+  return parse(Job, "prune", "", arguments)
+
+
 SHORT = ["--base-epochs", "4", "--gsm-epochs", "8", "--evaluate-every", "2"]
 
 
@@ -36,7 +43,7 @@ def records(folder):
 
 
 def test_every_flag_reaches_the_job():
-  job = parse(
+  job = parsed(
     shlex.split(
       "lenet5-mnist --density 0.1 --seed 3 --base-epochs 1 --gsm-epochs 2"
       " --batch-size 8 --learning-rate 0.5 --momentum 0.8 --weight-decay 0.25"
@@ -57,7 +64,7 @@ def test_every_flag_reaches_the_job():
 
 
 def test_the_default_is_the_digits_preset_in_a_folder_of_its_own():
-  job = parse(["--seed", "2"])
+  job = parsed(["--seed", "2"])
   assert job.preset == "digits"
   assert job.folder == Path("runs/digits-2")
 
@@ -135,6 +142,42 @@ def test_quiet_prints_one_line(tmp_path, capsys):
   output = capsys.readouterr().out
   assert output.count("\n") == 1
   assert "pruned 20.0×" in output
+
+
+def test_a_run_with_the_base_of_another_is_the_run_that_trains_its_own(
+  finished, tmp_path
+):
+  main([*SHORT, "--base", str(finished), "--out", str(tmp_path)])
+  assert records(tmp_path)[1:] == records(finished)[3:]
+  for name in ("params", "base"):
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      load_params(tmp_path / name),
+      load_params(finished / name),
+    )
+  results = [
+    json.loads((folder / "results.json").read_text()) for folder in (finished, tmp_path)
+  ]
+  for name in ("base_accuracy", "gsm_accuracy", "pruned_accuracy", "layers"):
+    assert results[0][name] == results[1][name]
+  assert results[0]["wall_seconds"]["base"] == results[1]["wall_seconds"]["base"]
+
+
+def test_a_base_of_another_recipe_is_refused(finished, tmp_path):
+  out = ["--out", str(tmp_path / "run")]
+  with pytest.raises(SystemExit, match="with base_epochs 4 instead of 5"):
+    main([*SHORT, "--base-epochs", "5", "--base", str(finished), *out])
+  with pytest.raises(SystemExit, match="holds no finished run of"):
+    main([*SHORT, "--base", str(tmp_path), *out])
+
+
+def test_held_out_images_take_the_place_of_the_test_images(tmp_path):
+  short = ["--base-epochs", "1", "--gsm-epochs", "1", "--out", str(tmp_path)]
+  main([*short, "--held-out", "300"])
+  accuracy = json.loads((tmp_path / "results.json").read_text())["base_accuracy"]
+  assert (accuracy * 3) % 1 < 1e-9 or (accuracy * 3) % 1 > 1 - 1e-9
+  with pytest.raises(SystemExit, match="There are 1347 training images: 1347 cannot"):
+    main([*short, "--held-out", "1347"])
 
 
 def test_a_killed_run_resumed_is_the_run_that_was_not_killed(finished, tmp_path):

@@ -1,0 +1,173 @@
+"""What the jobs have in common: their command lines, and how a run is set up."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import optax
+import tyro
+
+import gsm_optax
+from experiments.checkpoints import CheckpointError
+from experiments.configs import (
+  PRESETS,
+  Config,
+  ConfigError,
+  check,
+  learning_rate_schedule,
+)
+from experiments.data import DataError, Dataset, load
+from experiments.devices import join_cluster
+from experiments.models import LeNet5, LeNet300, Model, from_nnx
+from experiments.runs import DivergenceError, Phase
+
+MODELS = {"lenet300": LeNet300, "lenet5": LeNet5}
+
+BASE_FIELDS = (
+  *("dataset", "model", "seed", "batch_size", "drops", "held_out"),
+  *("base_epochs", "base_learning_rate", "base_momentum", "base_weight_decay"),
+  "nesterov",
+)
+"""What a base model depends on."""
+
+
+@dataclass(frozen=True)
+class Job:
+  """A configuration, and where and how to run it."""
+
+  preset: tyro.conf.Suppress[str]
+  config: tyro.conf.OmitArgPrefixes[Config]
+  data_dir: Path | None = None
+  """Folder of the data set's standard files (default: the user's cache)."""
+  out: Path | None = None
+  """Folder for what the run leaves (default: runs/PRESET-SEED)."""
+  base: Path | None = None
+  """Folder of a finished run whose base model to take instead of training one."""
+  resume: bool = False
+  """Continue an interrupted run from its last checkpoint."""
+  quiet: bool = False
+  """Print nothing but the result, in one line."""
+  distributed: bool = False
+  """Run on several processes, which the cluster's environment names."""
+  coordinator_address: str | None = None
+  """HOST:PORT of the first of several processes, where no environment names it."""
+  num_processes: int | None = None
+  """How many there are."""
+  process_id: int | None = None
+  """Which one this is."""
+
+  @property
+  def folder(self) -> Path:
+    """Where the run's files go."""
+    return self.out or Path("runs") / f"{self.preset}-{self.config.seed}"
+
+  @property
+  def description(self) -> dict[str, Any]:
+    """The configuration as JSON has it, to compare with a checkpoint's."""
+    return json.loads(json.dumps(asdict(self.config)))
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+def parse(
+  kind: type[AnyJob], program: str, what: str, arguments: Sequence[str]
+) -> AnyJob:
+  """The job that a command line asks for: a preset, then flags that change it."""
+  preset, flags = "digits", list(arguments)
+  if flags and not flags[0].startswith("-"):
+    preset = flags.pop(0)
+  misplaced = [flag for flag in flags if flag in PRESETS]
+  if misplaced:
+    sys.exit(f"error: the preset comes first, before all flags: {misplaced[0]}.")
+  if preset not in PRESETS:
+    sys.exit(f"error: there is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
+  return tyro.cli(
+    kind,
+    prog=f"python -m experiments.{program} {preset}",
+    description=(
+      f"{what} This is the preset {preset}; put one of {', '.join(PRESETS)} before the"
+      " flags."
+    ),
+    args=flags,
+    default=kind(preset, PRESETS[preset]),
+  )
+
+
+def run_command_line(job: AnyJob, run: Callable[[AnyJob], Any]) -> None:
+  """Runs a job; what its user can mend ends it with one sentence."""
+  try:
+    check(job.config)
+    if job.distributed or job.coordinator_address:
+      join_cluster(job.coordinator_address, job.num_processes, job.process_id)
+    run(job)
+  except (ConfigError, DataError, CheckpointError, DivergenceError) as error:
+    sys.exit(f"error: {error}")
+  except KeyboardInterrupt:
+    sys.exit("interrupted: the same command with --resume continues the run.")
+
+
+def load_data(job: Job) -> Dataset:
+  """The job's data, of which a batch can be taken and split over the devices."""
+  config = job.config
+  data = load(config.dataset, job.data_dir, config.held_out)
+  if len(data.train_labels) < config.batch_size:
+    raise DataError(
+      f"A batch of {config.batch_size} is larger than the {len(data.train_labels)}"
+      " training images: choose a smaller --batch-size."
+    )
+  if config.batch_size % jax.device_count():
+    raise ConfigError(
+      f"--batch-size {config.batch_size} cannot be split evenly over the"
+      f" {jax.device_count()} devices."
+    )
+  return data
+
+
+def build_model(config: Config, data: Dataset) -> Model:
+  """The configuration's model for the data's images."""
+  make = MODELS[config.model]
+  shape = data.train_images.shape[1:]
+  return from_nnx(lambda rngs: make(shape, data.num_classes, rngs))
+
+
+def base_phase(
+  config: Config, steps_per_epoch: int, epochs: int | None = None
+) -> Phase:
+  """SGD with momentum, as base models are trained; `epochs` instead of theirs."""
+  epochs = config.base_epochs if epochs is None else epochs
+  schedule = learning_rate_schedule(
+    config.base_learning_rate, epochs, steps_per_epoch, config.drops
+  )
+  tx = optax.chain(
+    optax.add_decayed_weights(
+      config.base_weight_decay, mask=partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
+    ),
+    optax.sgd(schedule, config.base_momentum, config.nesterov),
+  )
+  return Phase("base", epochs, tx, schedule)
+
+
+def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
+  """GSM, as the configuration says."""
+  schedule = learning_rate_schedule(
+    config.learning_rate,
+    config.gsm_epochs,
+    steps_per_epoch,
+    config.drops,
+    config.warmup_epochs,
+  )
+  tx = gsm_optax.gsm(
+    schedule,
+    config.density,
+    config.momentum,
+    config.weight_decay,
+    nesterov=config.nesterov,
+    smoothing=config.smoothing,
+  )
+  return Phase("gsm", config.gsm_epochs, tx, schedule)
