@@ -84,7 +84,7 @@ def run(job: Job) -> dict[str, Any]:
     rates = np.asarray(jax.vmap(plan[1].learning_rate)(steps))
     left = shrinkage(rates, config.momentum, config.weight_decay, config.nesterov)
     display.say(f"A weight passive throughout will shrink to {left:.1g} of its size.")
-    if warning := vanishing_warning(left):
+    if config.gsm_epochs and (warning := vanishing_warning(left)):
       display.say(f"Warning: {warning}")
     params, batch_stats, records, wall = run_phases(
       plan,

@@ -6,6 +6,7 @@ plain way, the pooling's gradient took longest: XLA wrote it transposed.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,8 +71,8 @@ def conv_max_pool(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
   matrix = jnp.zeros((rows, reach, channels, tile, features), kernel.dtype)
   for column in range(columns):
     place = places[column][:, None, :, None]
-    matrix += place * kernel[:, column, None, :, None, :]
-  pooled = _matmul_max(
+    matrix = matrix + place * kernel[:, column, None, :, None, :]
+  pooled: Any = _matmul_max(
     patches.reshape(-1, rows * reach * channels),
     matrix.reshape(rows * reach * channels, tile * features),
     (n, height // 2, 2, width // tile, 2, tile // 2 * features),
