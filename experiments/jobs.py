@@ -24,7 +24,7 @@ from experiments.configs import (
 from experiments.data import DataError, Dataset, load
 from experiments.devices import join_cluster
 from experiments.models import LeNet5, LeNet300, Model, from_nnx
-from experiments.runs import DivergenceError, Phase
+from experiments.runs import DivergenceError, Phase, read_finished, refuse_other_run
 
 MODELS = {"lenet300": LeNet300, "lenet5": LeNet5}
 
@@ -136,32 +136,41 @@ def build_model(config: Config, data: Dataset) -> Model:
   return from_nnx(lambda rngs: make(shape, data.num_classes, rngs))
 
 
-def base_phase(
-  config: Config, steps_per_epoch: int, epochs: int | None = None
-) -> Phase:
-  """SGD with momentum, as base models are trained; `epochs` instead of theirs."""
-  epochs = config.base_epochs if epochs is None else epochs
-  schedule = learning_rate_schedule(
-    config.base_learning_rate, epochs, steps_per_epoch, config.drops
-  )
-  tx = optax.chain(
+def sgd(config: Config, schedule: optax.Schedule) -> optax.GradientTransformation:
+  """SGD with momentum, as base models are trained."""
+  return optax.chain(
     optax.add_decayed_weights(
       config.base_weight_decay, mask=partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
     ),
     optax.sgd(schedule, config.base_momentum, config.nesterov),
   )
-  return Phase("base", epochs, tx, schedule)
 
 
-def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
-  """GSM, as the configuration says."""
+def base_phase(
+  config: Config, steps_per_epoch: int, epochs: int | None = None
+) -> Phase:
+  """The training of a base model; for `epochs` instead of the configuration's."""
+  epochs = config.base_epochs if epochs is None else epochs
   schedule = learning_rate_schedule(
+    config.base_learning_rate, epochs, steps_per_epoch, config.drops
+  )
+  return Phase("base", epochs, sgd(config, schedule), schedule)
+
+
+def gsm_schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
+  """GSM's learning rate at each of its steps."""
+  return learning_rate_schedule(
     config.learning_rate,
     config.gsm_epochs,
     steps_per_epoch,
     config.drops,
     config.warmup_epochs,
   )
+
+
+def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
+  """GSM, as the configuration says."""
+  schedule = gsm_schedule(config, steps_per_epoch)
   tx = gsm_optax.gsm(
     schedule,
     config.density,
@@ -171,3 +180,13 @@ def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
     smoothing=config.smoothing,
   )
   return Phase("gsm", config.gsm_epochs, tx, schedule)
+
+
+def check_base(folder: Path, description: dict[str, Any]) -> None:
+  """Raises a CheckpointError unless the run in `folder` has the wanted base model."""
+  finished = read_finished(folder)["config"]
+  saved, wanted = (
+    {name: numbers.get(name) for name in BASE_FIELDS}
+    for numbers in (finished, description)
+  )
+  refuse_other_run(saved, wanted, folder)

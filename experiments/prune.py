@@ -25,10 +25,10 @@ from experiments.devices import (
   wait_for_others,
 )
 from experiments.jobs import (
-  BASE_FIELDS,
   Job,
   base_phase,
   build_model,
+  check_base,
   gsm_phase,
   load_data,
   parse,
@@ -39,8 +39,6 @@ from experiments.recording import Display, surroundings, write_json
 from experiments.runs import (
   load_base,
   prepare_folder,
-  read_finished,
-  refuse_other_run,
   run_phases,
 )
 from experiments.training import make_accuracy
@@ -66,12 +64,7 @@ def run(job: Job) -> dict[str, Any]:
     raise ConfigError(str(error)) from error
   start = None
   if job.base:
-    finished = read_finished(job.base)["config"]
-    saved, wanted = (
-      {name: numbers.get(name) for name in BASE_FIELDS}
-      for numbers in (finished, description)
-    )
-    refuse_other_run(saved, wanted, job.base)
+    check_base(job.base, description)
     start = load_base(job.base)
   if is_first_process():
     prepare_folder(folder, job.resume, description)

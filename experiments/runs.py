@@ -176,7 +176,8 @@ def run_phases(
     )
     wall: dict[str, float] = saved["wall_seconds"] if saved else {}
     start = start or Start(*model.init(init_key))
-    params, batch_stats = replicate(start[:2], mesh)
+    # Copies: an epoch takes its state's memory, and these may be the caller's.
+    params, batch_stats = jax.tree.map(jnp.copy, replicate(start[:2], mesh))
     history = empty_history(params)
     index, epoch = (
       (saved["phase_index"], saved["epoch"]) if saved else (start.phase_index, 0)

@@ -26,14 +26,14 @@ from rich.console import Console
 
 import gsm_optax
 from experiments import prune
-from experiments.checkpoints import load_params
+from experiments.checkpoints import load_params, save_params
 from experiments.data import Dataset
 from experiments.devices import is_first_process, wait_for_others
 from experiments.jobs import (
-  BASE_FIELDS,
   Job,
   base_phase,
   build_model,
+  check_base,
   load_data,
   parse,
   run_command_line,
@@ -119,15 +119,14 @@ def trained_params(job: TicketJob) -> Any:
     prune.run(
       Job(job.preset, needed, job.data_dir, folder, job.base, resume=True, quiet=True)
     )
-  finished = read_finished(folder)
-  ticket_fields = {"ticket_epochs"}
-  fields = finished["config"].keys() - ticket_fields if by_gsm else BASE_FIELDS
-  refuse_other_run(
-    {name: finished["config"].get(name) for name in fields},
-    {name: job.description[name] for name in fields},
-    folder,
-  )
-  return load_params(folder / "params") if by_gsm else load_base(folder).params
+  if not by_gsm:
+    check_base(folder, job.description)
+    return load_base(folder).params
+  saved, wanted = read_finished(folder)["config"], job.description
+  for numbers in (saved, wanted):
+    numbers.pop("ticket_epochs", None)
+  refuse_other_run(saved, wanted, folder)
+  return load_params(folder / "params")
 
 
 def find(job: TicketJob, model: Model) -> Ticket:
@@ -188,6 +187,7 @@ def train(
       seed=config.seed,
       start=Start(ticket.initial, batch_stats),
     )
+  save_params(job.folder / name / "params", outcome.params)
   kept = gsm_optax.sparsity_report(outcome.params).kept
   assert kept <= ticket.report.kept, "a zero of the ticket did not stay zero"
   return outcome.records[-1]["accuracy"], sum(outcome.wall_seconds.values())

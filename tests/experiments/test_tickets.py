@@ -1,0 +1,168 @@
+"""Winning tickets: found, kept in a file, compared, and trained with zeros held."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gsm_optax
+from experiments.checkpoints import load_params
+from experiments.configs import DIGITS
+from experiments.data import digits
+from experiments.jobs import build_model
+from experiments.ticket_file import Ticket, TicketError, overlap
+from experiments.tickets import controls, main, shuffled
+
+SHORT = ["--base-epochs", "4", "--gsm-epochs", "6", "--ticket-epochs", "3"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """The folder of a short job by GSM."""
+  folder = tmp_path_factory.mktemp("tickets") / "gsm"
+  main([*SHORT, "--out", str(folder)])
+  return folder
+
+
+def ticket_of(masks):
+  initial = jax.tree.map(lambda mask: np.where(mask, 0.5, 0).astype(np.float32), masks)
+  return Ticket(masks, initial, {"method": "random"})
+
+
+def test_the_ticket_is_what_gsm_keeps_of_the_initial_params(finished):
+  ticket = Ticket.load(finished / "ticket.npz")
+  pruned = load_params(finished / "found" / "pruned_params")
+  for layer in ("dense1", "dense2", "dense3"):
+    np.testing.assert_array_equal(
+      ticket.mask[layer]["kernel"], pruned[layer]["kernel"] != 0
+    )
+  init_key, _ = jax.random.split(jax.random.key(0))
+  initial, _ = build_model(DIGITS, digits()).init(init_key)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    ticket.initial,
+    gsm_optax.apply_mask(initial, ticket.mask),
+  )
+  assert ticket.report.kept == 2510
+  assert ticket.source == {"method": "gsm", "preset": "digits", "seed": 0}
+
+
+def test_what_is_trained_keeps_the_zeros_of_its_mask(finished):
+  ticket = Ticket.load(finished / "ticket.npz")
+  trained = load_params(finished / "ticket" / "params")
+  initial = ticket.initial["dense1"]["kernel"]
+  kernel, mask = trained["dense1"]["kernel"], ticket.mask["dense1"]["kernel"]
+  assert not kernel[~mask].any()
+  # Not all: from a sparse start some units stay dead for long.
+  assert (kernel[mask] != initial[mask]).mean() > 0.1
+
+
+def test_the_results_hold_the_ticket_and_its_controls(finished):
+  results = json.loads((finished / "results.json").read_text())
+  assert results["method"] == "gsm"
+  assert results["num_kept"] == 2510
+  # In three epochs the ticket learns more than what differs in one thing only.
+  ticket = results["ticket_accuracy"]
+  assert ticket > results["reinitialised_accuracy"]
+  assert ticket > results["shuffled_accuracy"]
+  lines = (finished / "ticket" / "metrics.jsonl").read_text().splitlines()
+  assert json.loads(lines[-1])["accuracy"] == ticket
+
+
+def test_each_control_changes_one_thing(finished):
+  model = build_model(DIGITS, digits())
+  ticket = Ticket.load(finished / "ticket.npz")
+  three = controls(ticket, model, seed=0)
+  assert list(three) == ["ticket", "reinitialised", "shuffled"]
+  places, others = three["shuffled"], three["reinitialised"]
+  for layer, mask in ((name, ticket.mask[name]["kernel"]) for name in ticket.mask):
+    np.testing.assert_array_equal(others.mask[layer]["kernel"], mask)
+    assert places.mask[layer]["kernel"].sum() == mask.sum()
+    assert (places.mask[layer]["kernel"] != mask).any()
+    values = ticket.initial[layer]["kernel"]
+    assert (others.initial[layer]["kernel"][mask] != values[mask]).all()
+    both = mask & places.mask[layer]["kernel"]
+    np.testing.assert_array_equal(places.initial[layer]["kernel"][both], values[both])
+
+
+@pytest.mark.parametrize("method", ["magnitude", "random"])
+def test_other_ways_to_find_a_ticket(method, finished, tmp_path, capsys):
+  found = ["--found", str(finished / "found")] if method == "magnitude" else []
+  command = [*SHORT, "--method", method, *found, "--out", str(tmp_path)]
+  main([*command, "--quiet"])
+  ticket = Ticket.load(tmp_path / "ticket.npz")
+  assert ticket.report.kept == 2510
+  if method == "magnitude":
+    base = load_params(finished / "found" / "base")["params"]
+    mask = gsm_optax.magnitude_mask(base, 1 / 20)
+    jax.tree.map(np.testing.assert_array_equal, ticket.mask, mask)
+  else:
+    densities = [layer.density for layer in ticket.report.layers]
+    np.testing.assert_allclose(densities, 1 / 20, atol=0.025)
+    assert not (tmp_path / "found").exists()
+  assert f"ticket by {method}" in capsys.readouterr().out
+  # Resumed after the end it gives the same, and trains nothing.
+  before = json.loads((tmp_path / "results.json").read_text())
+  main([*command, "--quiet", "--resume"])
+  after = json.loads((tmp_path / "results.json").read_text())
+  assert after["ticket_accuracy"] == before["ticket_accuracy"]
+  other = "gsm" if method == "random" else "random"
+  with pytest.raises(SystemExit, match=f"another run, with method {method} instead"):
+    main([*SHORT, "--method", other, "--resume", "--out", str(tmp_path)])
+
+
+def test_a_ticket_is_not_taken_from_a_run_of_other_numbers(finished, tmp_path):
+  command = [*SHORT, "--found", str(finished / "found"), "--out", str(tmp_path / "t")]
+  with pytest.raises(SystemExit, match=r"density 0.05 instead of 0.1"):
+    main([*command, "--density", "0.1"])
+
+
+def test_a_shuffled_mask_keeps_the_number_of_each_layer():
+  mask = {"kernel": jnp.eye(20, dtype=bool), "bias": jnp.ones(3, bool)}
+  other = shuffled(mask, jax.random.key(0))
+  assert other["kernel"].sum() == 20
+  assert (other["kernel"] != mask["kernel"]).any()
+  np.testing.assert_array_equal(other["bias"], mask["bias"])
+
+
+def test_a_file_gives_back_what_was_saved(tmp_path):
+  rng = np.random.default_rng(0)
+  masks = {"a": {"kernel": rng.random((5, 4)) < 0.5, "bias": np.ones(4, bool)}}
+  ticket = ticket_of(masks)
+  ticket.save(tmp_path / "t.npz")
+  loaded = Ticket.load(tmp_path / "t.npz")
+  jax.tree.map(np.testing.assert_array_equal, loaded[:2], ticket[:2])
+  assert loaded.source == ticket.source
+
+
+def test_what_is_no_ticket_is_refused_in_a_sentence(tmp_path):
+  (tmp_path / "text.npz").write_text("no archive")
+  np.savez(tmp_path / "other.npz", source="{}", weights=np.ones(3))
+  for name in ("missing.npz", "text.npz", "other.npz"):
+    with pytest.raises(SystemExit, match=f"error: .*{name} is no ticket"):
+      main(["inspect", str(tmp_path / name)])
+  with pytest.raises(SystemExit, match=r"usage: python -m experiments.tickets"):
+    main(["compare", str(tmp_path / "text.npz")])
+
+
+def test_overlap_counts_what_both_keep():
+  first = ticket_of({"a": np.array([[1, 1, 0, 0]], bool), "b": np.ones(3, bool)})
+  second = ticket_of({"a": np.array([[0, 1, 1, 1]], bool), "b": np.ones(3, bool)})
+  layer, total = overlap(first, second)
+  assert layer == ("a", 2, 3, 1, 1.5)
+  assert total[1:] == layer[1:]
+  assert layer.jaccard == 1 / 4
+  with pytest.raises(TicketError, match="not of the same model"):
+    overlap(first, ticket_of({"a": np.ones((2, 2), bool), "b": np.ones(3, bool)}))
+
+
+def test_the_command_line_inspects_and_compares(finished, capsys):
+  path = str(finished / "ticket.npz")
+  main(["inspect", path])
+  output = capsys.readouterr().out
+  assert "20.0× ticket (method gsm, preset digits, seed 0)" in output
+  assert "dense2/kernel" in output
+  main(["compare", path, path])
+  assert "100.0%" in capsys.readouterr().out
