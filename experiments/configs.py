@@ -40,6 +40,8 @@ class Config:
   nesterov: bool = True
   smoothing: float | None = None
   """Decay rate of GSM's average of the saliencies; by each batch alone without."""
+  fixed_after: int | None = None
+  """Epochs of GSM after which the active set stays as it is: no second chances."""
   ticket_epochs: int = 40
   """Epochs for which a winning ticket is trained, as the base model is."""
   evaluate_every: int = 5
@@ -97,6 +99,7 @@ def check(config: Config) -> None:
       lambda value: value is None or 0 <= value < 1,
       "0 or more, below 1",
     ),
+    (("fixed_after",), lambda value: value is None or value >= 1, "at least 1"),
     (("density",), lambda value: 0 < value <= 1, "above 0 and at most 1"),
     (("drops",), lambda value: 0 <= value[0] <= value[1] <= 1, "two shares, ascending"),
   ]:

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from experiments.configs import (
 )
 from experiments.data import DataError, Dataset, load
 from experiments.devices import join_cluster
+from experiments.fixed import fix_active_set
 from experiments.models import LeNet5, LeNet300, Model, from_nnx
 from experiments.runs import DivergenceError, Phase, read_finished, refuse_other_run
 
@@ -136,12 +136,15 @@ def build_model(config: Config, data: Dataset) -> Model:
   return from_nnx(lambda rngs: make(shape, data.num_classes, rngs))
 
 
+def kernels(params: Any) -> Any:
+  """What decays: leaves with two or more dimensions."""
+  return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
 def sgd(config: Config, schedule: optax.Schedule) -> optax.GradientTransformation:
   """SGD with momentum, as base models are trained."""
   return optax.chain(
-    optax.add_decayed_weights(
-      config.base_weight_decay, mask=partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
-    ),
+    optax.add_decayed_weights(config.base_weight_decay, mask=kernels),
     optax.sgd(schedule, config.base_momentum, config.nesterov),
   )
 
@@ -179,6 +182,13 @@ def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
     nesterov=config.nesterov,
     smoothing=config.smoothing,
   )
+  if config.fixed_after is not None:
+    tx = optax.chain(
+      fix_active_set(config.density, config.fixed_after * steps_per_epoch),
+      optax.add_decayed_weights(config.weight_decay, mask=kernels),
+      optax.trace(config.momentum, config.nesterov),
+      optax.scale_by_learning_rate(schedule),
+    )
   return Phase("gsm", config.gsm_epochs, tx, schedule)
 
 

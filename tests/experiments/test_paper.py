@@ -1,0 +1,99 @@
+"""The runs of the paper are planned, run where they are missing, and kept."""
+
+import json
+import shutil
+
+import pytest
+
+from experiments import paper
+from experiments.jobs import Job, parse
+from experiments.magnitude import MagnitudeJob
+from experiments.paper import Entry, Paper, chosen, commands, entries, is_finished
+from experiments.tickets import TicketJob
+
+KINDS = {"prune": Job, "tickets": TicketJob, "magnitude": MagnitudeJob}
+
+
+def test_every_entry_is_a_job_that_its_module_takes():
+  by_name = {entry.name: entry for entry in entries()}
+  assert len(by_name) == len(entries())
+  for entry in entries():
+    job = parse(KINDS[entry.job], entry.job, "", commands(entry, Paper()))
+    assert job.resume
+    assert str(job.config.seed) == entry.name.split("-")[-1]
+    # What is needed comes first, has the same seed, and is of the same model.
+    for name in entry.needs:
+      needed = by_name[name]
+      assert list(by_name).index(name) < list(by_name).index(entry.name)
+      other = parse(KINDS[needed.job], needed.job, "", commands(needed, Paper()))
+      assert other.config.seed == job.config.seed
+      assert other.config.model == job.config.model
+
+
+def test_all_that_the_paper_reports_is_there():
+  names = {entry.name for entry in entries()}
+  assert {f"lenet300-60x-{seed}" for seed in range(5)} <= names
+  for seed in range(3):
+    for run in ("lenet5-125x", "lenet5-300x"):
+      assert f"{run}-{seed}" in names
+      for method in ("gsm", "magnitude"):
+        assert f"ticket-{run}-{method}-{seed}" in names
+
+
+def test_names_and_patterns_choose():
+  everything = entries()
+  assert chosen(everything, []) == everything
+  names = [entry.name for entry in chosen(everything, ["lenet5-125x-*"])]
+  assert names == [f"lenet5-125x-{seed}" for seed in range(3)]
+  with pytest.raises(SystemExit, match="no entry is called lenet6"):
+    chosen(everything, ["lenet6"])
+
+
+@pytest.fixture
+def small(monkeypatch):
+  """Three entries of seconds instead of hours."""
+  short = ("--base-epochs", "2", "--gsm-epochs", "2", "--ticket-epochs", "1")
+  quiet = (*short, "--quiet")
+  plan = [
+    Entry("base-0", "prune", ("digits", *quiet, "--gsm-epochs", "0")),
+    Entry("gsm-0", "prune", ("digits", *quiet), base="base-0"),
+    Entry(
+      "ticket-1",
+      "tickets",
+      ("digits", "--method", "gsm", *quiet),
+      base="base-0",
+      found="gsm-0",
+    ),
+  ]
+  monkeypatch.setattr(paper, "entries", lambda: plan)
+
+
+def test_what_is_missing_is_run_and_what_is_finished_is_not(small, tmp_path, capsys):
+  del small
+  runs, committed = tmp_path / "runs", tmp_path / "results"
+  command = ["mnist", "--runs", str(runs), "--committed", str(committed)]
+  paper.main([*command, "--only", "ticket-1"])
+  assert "after GSM" in capsys.readouterr().out
+  # What it needed was run, and kept too.
+  assert is_finished(runs / "base-0")
+  assert is_finished(committed / "gsm-0")
+  assert (committed / "gsm-0" / "report.png").exists()
+  assert sorted(path.name for path in (committed / "ticket-1").iterdir()) == [
+    "results.json",
+    "ticket.npz",
+  ]
+  results = json.loads((committed / "ticket-1" / "results.json").read_text())
+  assert results["method"] == "gsm"
+
+  # Finished is what is committed, even where the run itself is gone.
+  shutil.rmtree(runs / "ticket-1")
+  shutil.rmtree(committed / "gsm-0")
+  paper.main([*command, "--list"])
+  listed = capsys.readouterr().out
+  states = [line.split("│")[3].strip() for line in listed.splitlines() if "-" in line]
+  assert states == ["finished", "begun", "finished"]
+  stamp = (committed / "ticket-1" / "results.json").stat().st_mtime_ns
+  paper.main(command)
+  assert (committed / "ticket-1" / "results.json").stat().st_mtime_ns == stamp
+  assert is_finished(committed / "gsm-0")
+  assert not (runs / "ticket-1").exists()
