@@ -1,11 +1,29 @@
-"""Every plot."""
+"""Every plot.
 
-from typing import Any
+Those that explain the paper's MNIST results are drawn by a command,
 
+    python -m experiments.figures [layers momentum reactivation shrinkage compression]
+
+from what `experiments.paper` has committed, beside which they are written.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
 import numpy as np
+import tyro
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+
+from experiments.configs import Config, learning_rate_schedule
+from experiments.measures import passive_sizes
+
+MNIST = Path(__file__).parent / "results" / "mnist"
+IMAGES_PER_EPOCH = 60_000
 
 
 def report(records: list[dict[str, Any]], results: dict[str, Any]) -> Figure:
@@ -143,3 +161,225 @@ def selection(results: dict[str, Any]) -> Figure:
   axes.grid(alpha=0.3)
   axes.legend()
   return figure
+
+
+def _results(name: str, folder: Path = MNIST) -> dict[str, Any]:
+  return json.loads((folder / name / "results.json").read_text())
+
+
+def _records(name: str, folder: Path = MNIST) -> list[dict[str, Any]]:
+  """The evaluations of a run since GSM began; epoch 0 is the base model."""
+  lines = (folder / name / "metrics.jsonl").read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  last_base = [record for record in records if record["phase"] == "base"][-1]
+  gsm = [record for record in records if record["phase"] == "gsm"]
+  return [{**last_base, "epoch": 0}, *gsm]
+
+
+def layers(folder: Path = MNIST) -> Figure:
+  """How dense each layer stays: by GSM, by magnitude, and uniformly."""
+  figure = Figure(figsize=(12, 4.2), layout="constrained")
+  panels = [
+    ("LeNet-300-100, 60×", "lenet300-60x-0", "ticket-lenet300-60x-magnitude-0"),
+    ("LeNet-5, 125×", "lenet5-125x-0", "ticket-lenet5-125x-magnitude-0"),
+  ]
+  for axes, (title, gsm, magnitude) in zip(figure.subplots(1, 2), panels, strict=True):
+    both = [("GSM", "crimson", gsm), ("magnitude of the base", "steelblue", magnitude)]
+    for place, (label, colour, name) in enumerate(both):
+      rows = _results(name, folder)["layers"]
+      percents = [100 * row["density"] for row in rows]
+      positions = np.arange(len(rows)) + 0.4 * (place - 0.5)
+      bars = axes.bar(positions, percents, 0.4, color=colour, label=label)
+      axes.bar_label(bars, [f"{percent:.2g}" for percent in percents], fontsize=8)
+    rows = _results(gsm, folder)["layers"]
+    names = [row["path"].removesuffix("/kernel") for row in rows]
+    axes.set_xticks(range(len(rows)), names)
+    whole = 100 * _results(gsm, folder)["density"]
+    axes.axhline(whole, color="black", linestyle="--", label="uniform")
+    axes.set_yscale("log")
+    axes.set_ylabel("% of the layer's weights kept")
+    axes.set_title(title)
+    axes.legend()
+  return figure
+
+
+def momentum(folder: Path = MNIST) -> Figure:
+  """Vanished weights and the accuracy if pruned, for several momenta."""
+  figure = Figure(figsize=(13, 4.2), layout="constrained")
+  left, middle, right = figure.subplots(1, 3)
+  names = {
+    "0.9": "lenet300-momentum-0.9-0",
+    "0.95": "lenet300-momentum-0.95-0",
+    "0.98": "lenet300-momentum-0.98-0",
+    "0.99": "lenet300-60x-0",
+  }
+  colours = ("tab:grey", "tab:olive", "tab:cyan", "crimson")
+  for (beta, name), colour in zip(names.items(), colours, strict=True):
+    records = _records(name, folder)
+    epochs = [record["epoch"] for record in records]
+    for axes, exponent in ((left, -3), (middle, -4)):
+      shares = [100 * _share_below(record, exponent) for record in records]
+      axes.plot(epochs, shares, color=colour, label=f"β = {beta}")
+    pruned = [record["pruned_accuracy"] for record in records]
+    right.plot(epochs, pruned, color=colour, label=f"β = {beta}")
+  for axes, exponent in ((left, -3), (middle, -4)):
+    axes.axhline(100 * 59 / 60, color="black", linestyle=":", linewidth=0.8)
+    axes.set_title(f"Weights with |w| < 1e{exponent}")
+    axes.set_ylabel("% of all")
+  right.set_title("Test accuracy if pruned now, 60×")
+  right.set_ylabel("%")
+  right.set_ylim(80, 100)
+  for axes in (left, middle, right):
+    axes.set_xlabel("epoch of GSM")
+    axes.legend()
+  return figure
+
+
+def _share_below(record: dict[str, Any], exponent: float) -> float:
+  """Of the weights, how many have log10 |w| below; at the edge of a bin."""
+  histogram = record["log10_magnitude"]
+  counts = np.array(histogram["counts"])
+  edges = np.linspace(histogram["lowest"], histogram["highest"], len(counts) + 1)
+  return counts[edges[1:] <= exponent + 1e-9].sum() / counts.sum()
+
+
+def reactivation(folder: Path = MNIST) -> Figure:
+  """What leaves the active set and comes back, and what happens if nothing may."""
+  figure = Figure(figsize=(12, 4.2), layout="constrained")
+  left, right = figure.subplots(1, 2)
+  free, fixed = (
+    _records(name, folder) for name in ("lenet300-each-epoch-0", "lenet300-fixed-0")
+  )
+  epochs = [record["epoch"] for record in free[1:]]
+  for key, label, colour in (
+    ("active_set_changed", "entered", "steelblue"),
+    ("reactivated", "of these, had been active before", "crimson"),
+  ):
+    shares = [100 * record[key] for record in free[1:]]
+    left.plot(epochs, shares, color=colour, label=label)
+  left.set_title("Active set of one fixed batch, from epoch to epoch")
+  left.set_ylabel("% of the active set (as many leave)")
+  for records, label, colour in (
+    (free, "chosen at every step", "crimson"),
+    (fixed, "fixed after the first epoch", "steelblue"),
+  ):
+    right.plot(
+      [record["epoch"] for record in records],
+      [record["pruned_accuracy"] for record in records],
+      color=colour,
+      label=f"{label}: {records[-1]['pruned_accuracy']:.2f} %",
+    )
+  right.set_ylim(90, 99)
+  right.set_title("Test accuracy if pruned now, 60×")
+  right.set_ylabel("%")
+  for axes in (left, right):
+    axes.set_xlabel("epoch of GSM")
+    axes.legend()
+  return figure
+
+
+def shrinkage(folder: Path = MNIST) -> Figure:
+  """The median weight against what a weight without gradient does by calculation."""
+  figure = Figure(figsize=(7, 4.6), layout="constrained")
+  axes = figure.subplots()
+  records = _records("lenet300-60x-0", folder)
+  config = Config(**_results("lenet300-60x-0", folder)["config"])
+  steps_per_epoch = IMAGES_PER_EPOCH // config.batch_size
+  schedule = learning_rate_schedule(
+    config.learning_rate,
+    config.gsm_epochs,
+    steps_per_epoch,
+    config.drops,
+    config.warmup_epochs,
+  )
+  steps = np.arange(config.gsm_epochs * steps_per_epoch)
+  rates = np.asarray(jax.vmap(schedule)(steps))
+  sizes = passive_sizes(rates, config.momentum, config.weight_decay, config.nesterov)
+  formula = np.exp(-np.cumsum(rates) * config.weight_decay / (1 - config.momentum))
+  axes.plot(steps / steps_per_epoch, sizes, color="black", label="update, iterated")
+  axes.plot(
+    *(steps / steps_per_epoch, formula),
+    color="grey",
+    linestyle="--",
+    label="exp(−Σ αη/(1−β))",
+  )
+  start = records[0]["median_magnitude"]
+  axes.plot(
+    [record["epoch"] for record in records],
+    [record["median_magnitude"] / start for record in records],
+    *("o",),
+    color="crimson",
+    markersize=4,
+    label="median |w| of all weights, measured",
+  )
+  axes.set_yscale("log")
+  axes.set_xlabel("epoch of GSM")
+  axes.set_ylabel("size, of that at the start")
+  axes.set_title("LeNet-300-100, 60×: the median weight is a passive one")
+  axes.legend()
+  return figure
+
+
+def compression(folder: Path = MNIST) -> Figure:
+  """Accuracy against compression: GSM, and what magnitude pruning gives."""
+  figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+  axes = figure.subplots()
+  ratios = (12, 30, 60, 100)
+  magnitude = [_results(f"magnitude-lenet300-{ratio}x-0", folder) for ratio in ratios]
+  gsm = [_results(f"lenet300-{ratio}x-0", folder) for ratio in ratios]
+  lines = [("GSM", "crimson", [run["pruned_accuracy"] for run in gsm])]
+  for way, colour in (("global", "steelblue"), ("uniform", "tab:olive")):
+    for key, label in (("retrained", "retrained"), ("one_shot", "one shot")):
+      accuracies = [run[way][f"{key}_accuracy"] for run in magnitude]
+      lines.append((f"magnitude, {way}, {label}", colour, accuracies))
+  for label, colour, accuracies in lines:
+    style = ":" if "one shot" in label else "-"
+    axes.plot(ratios, accuracies, style, marker="o", color=colour, label=label)
+  base = magnitude[0]["base_accuracy"]
+  axes.axhline(base, color="grey", linewidth=0.8, label=f"base, {base:.2f} %")
+  axes.set_xscale("log")
+  axes.set_xticks(ratios, [f"{ratio}×" for ratio in ratios])
+  axes.minorticks_off()
+  # From 90 % up most of the picture, and all below it compressed.
+  axes.set_yscale(
+    "function", functions=(lambda y: -np.log(101 - y), lambda y: 101 - np.exp(-y))
+  )
+  ticks = (10, 50, 80, 90, 95, 97, 98, 98.5)
+  axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+  axes.set_ylim(5, 98.8)
+  axes.set_xlabel("compression")
+  axes.set_ylabel("test accuracy, %")
+  axes.set_title("LeNet-300-100 on MNIST, seed 0")
+  axes.legend()
+  return figure
+
+
+EXPLANATIONS: dict[str, Callable[[], Figure]] = {
+  "layers": layers,
+  "momentum": momentum,
+  "reactivation": reactivation,
+  "shrinkage": shrinkage,
+  "compression": compression,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Draws what is named, or everything."""
+  names = tyro.cli(
+    tyro.conf.Positional[
+      tuple[
+        Literal["layers", "momentum", "reactivation", "shrinkage", "compression"], ...
+      ]
+    ],
+    prog="python -m experiments.figures",
+    default=tuple(EXPLANATIONS),
+    args=arguments,
+  )
+  for name in names:
+    path = MNIST / f"{name}.png"
+    EXPLANATIONS[name]().savefig(path, dpi=120)
+    print(path)
+
+
+if __name__ == "__main__":
+  main()

@@ -19,24 +19,35 @@ VANISHED = 1e-3
 """Shrinkage below which a passive weight may be called vanished."""
 
 
+def passive_sizes(
+  learning_rates: Iterable[float],
+  momentum: float,
+  weight_decay: float,
+  nesterov: bool = False,
+) -> list[float]:
+  r"""The sizes after each step of a weight of 1 that is passive throughout.
+
+  Iterates :math:`z \leftarrow \beta z + \eta w, \; w \leftarrow w - \alpha z`; while
+  :math:`\alpha` is constant this is nearly
+  :math:`\exp(-\alpha \eta t / (1 - \beta))`.
+  """
+  weight, velocity, sizes = 1.0, 0.0, list[float]()
+  for learning_rate in map(float, learning_rates):
+    velocity = momentum * velocity + weight_decay * weight
+    step = weight_decay * weight + momentum * velocity if nesterov else velocity
+    weight -= learning_rate * step
+    sizes.append(abs(weight))
+  return sizes
+
+
 def shrinkage(
   learning_rates: Iterable[float],
   momentum: float,
   weight_decay: float,
   nesterov: bool = False,
 ) -> float:
-  r"""What is left of a weight of 1 that is passive throughout.
-
-  Iterates :math:`z \leftarrow \beta z + \eta w, \; w \leftarrow w - \alpha z` over all
-  steps; while :math:`\alpha` is constant this is nearly
-  :math:`\exp(-\alpha \eta t / (1 - \beta))`.
-  """
-  weight, velocity = 1.0, 0.0
-  for learning_rate in map(float, learning_rates):
-    velocity = momentum * velocity + weight_decay * weight
-    step = weight_decay * weight + momentum * velocity if nesterov else velocity
-    weight -= learning_rate * step
-  return abs(weight)
+  """What is left at the end of a weight of 1 that is passive throughout."""
+  return [1.0, *passive_sizes(learning_rates, momentum, weight_decay, nesterov)][-1]
 
 
 def vanishing_warning(left: float) -> str | None:
