@@ -9,10 +9,7 @@ import optax
 
 @dataclass(frozen=True)
 class Config:
-  """One run: train a base model, train it on with GSM, prune.
-
-  Both parts drop their learning rate tenfold at the same shares of their epochs.
-  """
+  """One run: train a base model, train it on with GSM, prune."""
 
   dataset: Literal["digits", "mnist"]
   model: Literal["lenet300", "lenet5"]
@@ -38,6 +35,10 @@ class Config:
   momentum: float = 0.99
   weight_decay: float = 5e-4
   nesterov: bool = True
+  schedule: Literal["drops", "cosine"] = "drops"
+  """How GSM's learning rate falls: tenfold, twice, or along a cosine to zero."""
+  input_noise: float = 0.0
+  """Standard deviation of the noise added to GSM's training images, standardised."""
   smoothing: float | None = None
   """Decay rate of GSM's average of the saliencies; by each batch alone without."""
   fixed_after: int | None = None
@@ -86,7 +87,7 @@ def check(config: Config) -> None:
   at_least_one = ("batch_size", "evaluate_every")
   not_negative = (
     *("base_epochs", "gsm_epochs", "warmup_epochs", "seed", "held_out"),
-    "ticket_epochs",
+    *("ticket_epochs", "input_noise"),
     *("learning_rate", "base_learning_rate", "weight_decay", "base_weight_decay"),
   )
   below_one = ("momentum", "base_momentum")
@@ -116,14 +117,17 @@ def learning_rate_schedule(
   peak: float,
   epochs: int,
   steps_per_epoch: int,
-  drops: tuple[float, ...],
+  drops: tuple[float, ...] | None,
   warmup_epochs: float = 0,
 ) -> optax.Schedule:
-  """Linear warm-up to `peak`, then a tenfold drop at each share of the epochs."""
+  """Linear warm-up, under a tenfold drop at each share of the epochs, or a cosine."""
   steps = epochs * steps_per_epoch
-  dropping = optax.piecewise_constant_schedule(
-    peak, {round(share * steps): 0.1 for share in drops}
-  )
+  if drops is None:
+    dropping = optax.cosine_decay_schedule(peak, max(steps, 1))
+  else:
+    dropping = optax.piecewise_constant_schedule(
+      peak, {round(share * steps): 0.1 for share in drops}
+    )
   warmup = round(warmup_epochs * steps_per_epoch)
   if not warmup:
     return dropping

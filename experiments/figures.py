@@ -218,7 +218,7 @@ def momentum(folder: Path = MNIST) -> Figure:
     records = _records(name, folder)
     epochs = [record["epoch"] for record in records]
     for axes, exponent in ((left, -3), (middle, -4)):
-      shares = [100 * _share_below(record, exponent) for record in records]
+      shares = [100 * share_below(record, exponent) for record in records]
       axes.plot(epochs, shares, color=colour, label=f"β = {beta}")
     pruned = [record["pruned_accuracy"] for record in records]
     right.plot(epochs, pruned, color=colour, label=f"β = {beta}")
@@ -235,7 +235,7 @@ def momentum(folder: Path = MNIST) -> Figure:
   return figure
 
 
-def _share_below(record: dict[str, Any], exponent: float) -> float:
+def share_below(record: dict[str, Any], exponent: float) -> float:
   """Of the weights, how many have log10 |w| below; at the edge of a bin."""
   histogram = record["log10_magnitude"]
   counts = np.array(histogram["counts"])

@@ -166,7 +166,7 @@ def gsm_schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
     config.learning_rate,
     config.gsm_epochs,
     steps_per_epoch,
-    config.drops,
+    config.drops if config.schedule == "drops" else None,
     config.warmup_epochs,
   )
 
@@ -189,7 +189,7 @@ def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
       optax.trace(config.momentum, config.nesterov),
       optax.scale_by_learning_rate(schedule),
     )
-  return Phase("gsm", config.gsm_epochs, tx, schedule)
+  return Phase("gsm", config.gsm_epochs, tx, schedule, config.input_noise)
 
 
 def check_base(folder: Path, description: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ class Phase(NamedTuple):
   epochs: int
   tx: optax.GradientTransformation
   learning_rate: optax.Schedule
+  input_noise: float = 0.0
 
 
 class Start(NamedTuple):
@@ -227,7 +228,9 @@ def run_phases(
         state = TrainState(state.params, state.batch_stats, opt_state)
         history = History(history.active, history.active)
       before = sum(earlier.epochs for earlier in plan[:number])
-      train_epoch = make_train_epoch(model, phase.tx, batch_size, mesh)
+      train_epoch = make_train_epoch(
+        model, phase.tx, batch_size, mesh, phase.input_noise
+      )
       started = time.perf_counter() - wall.setdefault(phase.name, 0.0)
       for done in range(first + 1, phase.epochs + 1):
         key = jax.random.fold_in(order_key, before + done)

@@ -10,6 +10,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from experiments.paper_tables import paper_tables
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 
@@ -138,6 +140,7 @@ def tables() -> dict[str, str]:
     "selection": selection_table(selection),
     "vanishing": vanishing_table(),
     "smoothing": smoothing_table(runs_by_preset(RESULTS / "smoothing")),
+    **paper_tables(RESULTS / "mnist"),
   }
 
 

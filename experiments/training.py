@@ -62,11 +62,13 @@ def make_train_epoch(
   tx: optax.GradientTransformation,
   batch_size: int,
   mesh: Mesh | None = None,
+  input_noise: float = 0.0,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, jax.Array]]:
   """``(state, data, key) -> (state, mean loss)``: one pass over the shuffled data.
 
   The images left over by whole batches are others in every epoch. With a mesh, each
-  batch is split over its devices.
+  batch is split over its devices. `input_noise` is the standard deviation of what is
+  added to every pixel, anew at each step (Bishop, 1995).
   """
   train_step = make_train_step(model, tx)
 
@@ -76,11 +78,19 @@ def make_train_epoch(
     images, labels = data
     steps = len(labels) // batch_size
     order = jax.random.permutation(key, len(labels))[: steps * batch_size]
+    noise_keys = jax.random.split(jax.random.fold_in(key, 1), steps)
 
-    def body(state: TrainState, chosen: jax.Array) -> tuple[TrainState, jax.Array]:
-      return train_step(state, split((images[chosen], labels[chosen]), mesh))
+    def body(
+      state: TrainState, inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[TrainState, jax.Array]:
+      chosen, noise_key = inputs
+      batch = images[chosen]
+      if input_noise:
+        batch += input_noise * jax.random.normal(noise_key, batch.shape)
+      return train_step(state, split((batch, labels[chosen]), mesh))
 
-    state, losses = jax.lax.scan(body, state, order.reshape(steps, batch_size))
+    inputs = order.reshape(steps, batch_size), noise_keys
+    state, losses = jax.lax.scan(body, state, inputs)
     return state, losses.mean()
 
   return jax.jit(train_epoch, donate_argnums=0)

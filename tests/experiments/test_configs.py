@@ -14,6 +14,14 @@ def test_the_schedule_warms_up_and_drops_tenfold_twice():
   np.testing.assert_allclose(rates[2000:], 0.0003, rtol=1e-5)
 
 
+def test_a_cosine_falls_to_zero_after_the_warm_up():
+  schedule = learning_rate_schedule(0.1, 60, 10, None, warmup_epochs=2)
+  rates = np.array([schedule(step) for step in range(600)])
+  cosine = 0.05 * (1 + np.cos(np.pi * np.arange(600) / 600))
+  np.testing.assert_allclose(rates[19:], cosine[19:], rtol=1e-4, atol=1e-8)
+  np.testing.assert_allclose(rates[9], 0.05, rtol=1e-2)
+
+
 def test_mnist_presets_are_the_papers_settings():
   for name, compression in [("lenet300-mnist", 60), ("lenet5-mnist", 125)]:
     config = PRESETS[name]

@@ -53,6 +53,31 @@ def test_an_epoch_is_its_steps_one_by_one():
   assert state.batch_stats["seen"] == 20
 
 
+def test_input_noise_is_added_anew_at_each_step():
+  def apply(params, batch_stats, images, train):
+    del train
+    return jnp.zeros((len(images), 2)) * params, {
+      "sum": batch_stats["sum"] + images,
+      "squares": batch_stats["squares"] + images**2,
+    }
+
+  def init(key):
+    del key
+    return jnp.ones(()), {name: jnp.zeros((50, 20)) for name in ("sum", "squares")}
+
+  model, tx = Model(init, apply), optax.sgd(0.1)
+  params, stats = model.init(jax.random.key(0))
+  images, labels = jnp.full((2000, 20), 3.0), jnp.zeros(2000, jnp.int32)
+  for noise in (0.0, 0.5):
+    train_epoch = make_train_epoch(model, tx, 50, input_noise=noise)
+    state = TrainState(*jax.tree.map(jnp.copy, (params, stats)), tx.init(params))
+    state, _ = train_epoch(state, (images, labels), jax.random.key(7))
+    mean = state.batch_stats["sum"] / 40
+    deviation = jnp.sqrt(jnp.maximum(state.batch_stats["squares"] / 40 - mean**2, 0))
+    np.testing.assert_allclose(deviation.mean(), noise, rtol=0.05, atol=1e-3)
+    np.testing.assert_allclose(mean.mean(), 3, atol=0.02)
+
+
 def test_accuracy_is_the_percentage_of_right_answers_whatever_the_batches():
   model, (images, labels) = linear_model(), data()
   params = {"kernel": jnp.array([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])}

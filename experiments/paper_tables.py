@@ -1,0 +1,201 @@
+"""Tables of the paper's MNIST results, from what `experiments.paper` has committed.
+
+Each row is of the runs that are finished; where none is, it says so.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.figures import share_below
+
+Results = dict[str, dict[str, Any]]
+"""The ``results.json`` of each finished entry, by its name."""
+
+MISSING = "not run yet"
+
+
+def read(folder: Path) -> Results:
+  """All that is finished."""
+  return {
+    path.parent.name: json.loads(path.read_text())
+    for path in sorted(folder.glob("*/results.json"))
+  }
+
+
+def of_all_seeds(results: Results, name: str) -> list[dict[str, Any]]:
+  """The runs called ``name-SEED``, by seed."""
+  return [
+    result
+    for entry, result in sorted(results.items())
+    if re.fullmatch(rf"{re.escape(name)}-\d+", entry)
+  ]
+
+
+def mean(runs: Sequence[dict[str, Any]], key: str) -> float:
+  """Of one number over the seeds."""
+  return statistics.mean(run[key] for run in runs)
+
+
+def spread(runs: Sequence[dict[str, Any]], key: str) -> str:
+  """The least and the greatest; empty for a single run."""
+  values = [run[key] for run in runs]
+  return f"{min(values):.2f} … {max(values):.2f}" if len(values) > 1 else ""
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """Markdown."""
+  return "\n".join(
+    [
+      f"| {' | '.join(headings)} |",
+      f"|{'---|' * len(headings)}",
+      *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+  )
+
+
+PRUNED = (
+  ("LeNet-300-100", "lenet300-60x", "60×", "98.19 → 98.18"),
+  ("LeNet-5", "lenet5-125x", "125×", "99.21 → 99.22"),
+  ("LeNet-5", "lenet5-300x", "300×", "99.21 → 99.06"),
+)
+"""Model, entry, compression, and the paper's accuracies before and after."""
+
+
+def pruned_table(results: Results) -> str:
+  """Accuracy of the base models and of the pruned ones, beside the paper's."""
+  rows: list[list[str]] = []
+  for model, name, compression, paper in PRUNED:
+    runs = of_all_seeds(results, name)
+    row = [f"{model}, {compression}", f"`{name}`", paper]
+    if not runs:
+      rows.append([*row, MISSING, "", "", "", ""])
+      continue
+    minutes = statistics.mean(run["wall_seconds"]["total"] for run in runs) / 60
+    speed = statistics.mean(run["images_per_second"]["gsm"] for run in runs)
+    base, pruned = (mean(runs, f"{part}_accuracy") for part in ("base", "pruned"))
+    rows.append(
+      [
+        *row,
+        f"{base:.2f} → **{pruned:.2f}**",
+        spread(runs, "pruned_accuracy"),
+        str(len(runs)),
+        f"{minutes:.0f}",
+        f"{speed:,.0f}",
+      ]
+    )
+  headings = ["", "entry", "paper: base → pruned, %", "base → pruned, %"]
+  others = ["least … greatest", "seeds", "minutes each", "images/s"]
+  return table([*headings, *others], rows)
+
+
+TICKETS = (
+  ("LeNet-300-100", "lenet300-60x", "60×", {"gsm": "98.22", "magnitude": "97.39"}),
+  ("LeNet-5", "lenet5-125x", "125×", {"gsm": "99.04", "magnitude": "97.60"}),
+  ("LeNet-5", "lenet5-300x", "300×", {"gsm": "98.88", "magnitude": "11.35"}),
+)
+"""Model, entry, compression, and the paper's accuracy by each method."""
+
+
+def tickets_table(results: Results) -> str:
+  """Accuracy of winning tickets and of their controls, beside the paper's."""
+  rows: list[list[str]] = []
+  for model, name, compression, paper in TICKETS:
+    for method in ("gsm", "magnitude", "random"):
+      runs = of_all_seeds(results, f"ticket-{name}-{method}")
+      if not runs and method not in paper:
+        continue
+      row = [f"{model}, {compression}", method, paper.get(method, "")]
+      if not runs:
+        rows.append([*row, MISSING, "", "", "", ""])
+        continue
+      seconds = statistics.mean(run["wall_seconds"]["ticket"] for run in runs)
+      rows.append(
+        [
+          *row,
+          f"**{mean(runs, 'ticket_accuracy'):.2f}**",
+          spread(runs, "ticket_accuracy"),
+          f"{mean(runs, 'reinitialised_accuracy'):.2f}",
+          f"{mean(runs, 'shuffled_accuracy'):.2f}",
+          f"{len(runs)}, {seconds / 60:.1f} min",
+        ]
+      )
+  headings = ["", "found by", "paper, %", "ticket, %", "least … greatest"]
+  return table(
+    [*headings, "other initial values", "other places", "seeds, time to train"], rows
+  )
+
+
+def compression_table(results: Results) -> str:
+  """Accuracy of GSM and of magnitude pruning at the same compressions, one seed."""
+  rows: list[list[str]] = []
+  for compression in (12, 30, 60, 100):
+    gsm = results.get(f"lenet300-{compression}x-0")
+    magnitude = results.get(f"magnitude-lenet300-{compression}x-0")
+    cells = [f"**{gsm['pruned_accuracy']:.2f}**" if gsm else MISSING]
+    for way in ("global", "uniform"):
+      for key in ("one_shot", "retrained"):
+        accuracy = magnitude and magnitude[way][f"{key}_accuracy"]
+        cells.append(f"{accuracy:.2f}" if accuracy else MISSING)
+    rows.append([f"{compression}×", *cells])
+  one_shot, retrained = "magnitude, {}, one shot", "magnitude, {}, retrained"
+  headings = ["", "GSM"]
+  for way in ("global", "uniform"):
+    headings += [one_shot.format(way), retrained.format(way)]
+  return table(headings, rows)
+
+
+def layers_table(results: Results) -> str:
+  """Weights kept in each layer, by GSM and by magnitude."""
+  rows: list[list[str]] = []
+  for model, name, compression, _ in TICKETS:
+    found = [f"ticket-{name}-{method}-0" for method in ("gsm", "magnitude")]
+    if not all(entry in results for entry in found):
+      continue
+    gsm, magnitude = (results[entry]["layers"] for entry in found)
+    for ours, theirs in zip(gsm, magnitude, strict=True):
+      layer = ours["path"].removesuffix("/kernel")
+      rows.append(
+        [
+          f"{model}, {compression}, {layer}",
+          f"{ours['size']:,}",
+          f"{ours['kept']:,} ({ours['density']:.2%})",
+          f"{theirs['kept']:,} ({theirs['density']:.2%})",
+        ]
+      )
+  return table(["layer", "weights", "kept by GSM", "kept by magnitude"], rows)
+
+
+def momentum_table(folder: Path, results: Results) -> str:
+  """What vanishes with each momentum, and what pruning then costs."""
+  rows: list[list[str]] = []
+  for beta in ("0.9", "0.95", "0.98", "0.99"):
+    name = f"lenet300-momentum-{beta}-0" if beta != "0.99" else "lenet300-60x-0"
+    if name not in results:
+      rows.append([beta, MISSING, "", "", ""])
+      continue
+    last = (folder / name / "metrics.jsonl").read_text().splitlines()[-1]
+    record = json.loads(last)
+    shares = [f"{share_below(record, exponent):.2%}" for exponent in (-3, -4)]
+    accuracies = [
+      f"{results[name][key]:.2f}" for key in ("gsm_accuracy", "pruned_accuracy")
+    ]
+    rows.append([beta, *shares, *accuracies])
+  sizes = [f"weights with \\|w\\| < 1e-{exponent}" for exponent in (3, 4)]
+  return table(["β", *sizes, "after GSM, %", "pruned, %"], rows)
+
+
+def paper_tables(folder: Path) -> dict[str, str]:
+  """Every table, by the name in its marks."""
+  results = read(folder)
+  makers: dict[str, Callable[[Results], str]] = {
+    "paper-pruned": pruned_table,
+    "paper-tickets": tickets_table,
+    "paper-compression": compression_table,
+    "paper-layers": layers_table,
+  }
+  made = {name: make(results) for name, make in makers.items()}
+  return {**made, "paper-momentum": momentum_table(folder, results)}
