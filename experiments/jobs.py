@@ -181,6 +181,7 @@ def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
     config.weight_decay,
     nesterov=config.nesterov,
     smoothing=config.smoothing,
+    passive_weight_decay=config.passive_weight_decay,
   )
   if config.fixed_after is not None:
     tx = optax.chain(

@@ -75,7 +75,10 @@ def run(job: Job) -> dict[str, Any]:
   with Display(job.quiet or not is_first_process()) as display:
     steps = jnp.arange(config.gsm_epochs * steps_per_epoch)
     rates = np.asarray(jax.vmap(plan[1].learning_rate)(steps))
-    left = shrinkage(rates, config.momentum, config.weight_decay, config.nesterov)
+    decay = config.weight_decay
+    if config.passive_weight_decay is not None:
+      decay = config.passive_weight_decay
+    left = shrinkage(rates, config.momentum, decay, config.nesterov)
     display.say(f"A weight passive throughout will shrink to {left:.1g} of its size.")
     if config.gsm_epochs and (warning := vanishing_warning(left)):
       display.say(f"Warning: {warning}")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from gsm_optax._decay import add_passive_decay, difference
 from gsm_optax._passes import Scores
 from gsm_optax._patterns import bit_pattern
 from gsm_optax._quota import check_density, quota
@@ -227,6 +228,7 @@ def gsm(
   accumulator_dtype: Any | None = None,
   saliency: Saliency | None = None,
   smoothing: float | jax.Array | None = None,
+  passive_weight_decay: optax.ScalarOrSchedule | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Global Sparse Momentum SGD: trains a network so that all but Q weights vanish.
 
@@ -265,11 +267,15 @@ def gsm(
     accumulator_dtype: type of the momentum; ``None``: that of the params.
     saliency: as for `keep_top_saliency`; ``None``: the paper's.
     smoothing: as for `keep_top_saliency`; ``None``: by this batch alone, as the paper.
+    passive_weight_decay: the decay :math:`\eta` of the prunable weights whose gradient
+      is zero in a step, in place of `weight_decay`: a scalar or a schedule. It lets
+      passive weights vanish soon, by a moderate momentum, without shrinking the active
+      ones. ``None``: that of the others, as the paper.
 
   Returns:
     A transformation with the state of an `optax.chain`: that of `keep_top_saliency`
-    (two scalars, without smoothing), of the momentum (one array per leaf), and of the
-    schedules.
+    (two scalars, without smoothing), of the passive decay if there is one, of the
+    momentum (one array per leaf), and of the schedules.
 
   Raises:
     ValueError: as `keep_top_saliency` does.
@@ -300,11 +306,17 @@ def gsm(
     Ding et al., `Global Sparse Momentum SGD for Pruning Very Deep Neural Networks
     <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 8.
   """
+  mask = partial(prunable_tree, prunable)
+  passive: list[optax.GradientTransformation] = []
+  if passive_weight_decay is not None:
+    extra = difference(passive_weight_decay, weight_decay)
+    passive = [optax.masked(add_passive_decay(extra), mask)]
   return optax.chain(
     keep_top_saliency(
       density, prunable=prunable, saliency=saliency, smoothing=smoothing
     ),
-    optax.add_decayed_weights(weight_decay, mask=partial(prunable_tree, prunable)),
+    *passive,
+    optax.add_decayed_weights(weight_decay, mask=mask),
     optax.trace(momentum, nesterov, accumulator_dtype),
     optax.scale_by_learning_rate(learning_rate),
   )
