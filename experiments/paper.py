@@ -1,10 +1,13 @@
 """The paper's results on MNIST, made again: whatever is not finished yet, then tables.
 
     python -m experiments.paper mnist [--data-dir FOLDER] [--only NAME ...] [--list]
+    python -m experiments.paper recipes ...
+
+The second makes what docs/recipes.md tells, on training images held out.
 
 Each entry is an ordinary run of `experiments.prune`, `experiments.tickets` or
-`experiments.magnitude`, kept in ``runs/mnist/NAME`` with its checkpoints. When it is
-finished, what is to be committed goes to ``experiments/results/mnist/NAME``; an entry
+`experiments.magnitude`, kept in ``runs/GROUP/NAME`` with its checkpoints. When it is
+finished, what is to be committed goes to ``experiments/results/GROUP/NAME``; an entry
 that has its ``results.json`` there is not run again. All but the base models start from
 another entry's; those that are needed and not there are run first. Interrupted, the
 same command goes on where it was.
@@ -58,7 +61,40 @@ class Entry:
     return [name for name in (self.base, self.found) if name]
 
 
-def entries() -> list[Entry]:
+RECIPES: dict[str, tuple[str, ...]] = {
+  "recipe": (),
+  "no-noise": ("--input-noise", "0"),
+  "more-noise": ("--input-noise", "0.5"),
+  "one-decay": ("--passive-weight-decay", "None"),
+  "one-decay-2e-3": ("--passive-weight-decay", "None", "--weight-decay", "2e-3"),
+  "drops": ("--schedule", "drops"),
+  "momentum-0.9": ("--momentum", "0.9"),
+  "momentum-0.97": ("--momentum", "0.97"),
+  "momentum-0.99": ("--momentum", "0.99", "--learning-rate", "0.03"),
+  "batch-128": ("--batch-size", "128", "--learning-rate", "0.05"),
+  "no-nesterov": ("--no-nesterov",),
+  "smoothing-0.5": ("--smoothing", "0.5"),
+  "120-epochs": ("--gsm-epochs", "120"),
+}
+"""What each variant of the preset `lenet300-fast` changes."""
+
+
+def recipe_entries() -> list[Entry]:
+  """The preset `lenet300-fast` and its variants, measured on held-out images."""
+  result: list[Entry] = []
+  for seed in range(3):
+    common = ("lenet300-fast", "--seed", str(seed), "--held-out", "5000")
+    base = f"base-{seed}"
+    result.append(Entry(base, "prune", (*common, "--gsm-epochs", "0")))
+    for name, flags in RECIPES.items():
+      # What the base model depends on too needs one of its own.
+      own = "--batch-size" in flags or "--no-nesterov" in flags
+      arguments = (*common, *flags, "--evaluate-every", "20")
+      result.append(Entry(f"{name}-{seed}", "prune", arguments, None if own else base))
+  return result
+
+
+def mnist_entries() -> list[Entry]:
   """All that the tables and pictures of the paper's MNIST results are made from."""
   result: list[Entry] = []
 
@@ -73,47 +109,49 @@ def entries() -> list[Entry]:
   def density(compression: int) -> tuple[str, str]:
     return "--density", repr(1 / compression)
 
-  lenet300, lenet5 = "lenet300-mnist", "lenet5-mnist"
-  for seed in range(5):
-    add("base-lenet300", "prune", lenet300, seed, "--gsm-epochs", "0")
-  for seed in range(5):
-    add("lenet300-60x", "prune", lenet300, seed)
-  # The paper's tickets.
-  for seed in range(3):
-    for method in ("gsm", "magnitude", "random"):
-      found = f"lenet300-60x-{seed}" if method == "gsm" else f"base-lenet300-{seed}"
+  def add_tickets(pruned: str, methods: Sequence[str]) -> None:
+    """Tickets of the size of a pruned network, and of its seed."""
+    entry = next(entry for entry in result if entry.name == pruned)
+    name, seed = pruned.rsplit("-", 1)
+    preset, _, _, *flags = entry.arguments
+    for method in methods:
+      found = pruned if method == "gsm" else entry.base
+      flags_of = (*flags, "--method", method)
       add(
-        f"ticket-lenet300-60x-{method}",
-        *("tickets", lenet300, seed, "--method", method),
-        found=found,
+        f"ticket-{name}-{method}", "tickets", preset, int(seed), *flags_of, found=found
       )
+
+  only_base = ("--gsm-epochs", "0")
+  for seed in range(5):
+    add("base-lenet300", "prune", "lenet300-mnist", seed, *only_base)
+  for seed in range(5):
+    add("lenet300-60x", "prune", "lenet300-mnist", seed)
+    add("lenet300-fast", "prune", "lenet300-fast", seed)
+  for seed in range(3):
+    add_tickets(f"lenet300-fast-{seed}", ("gsm", "magnitude", "random"))
   # Accuracy against compression.
   for compression in (12, 30, 60, 100):
-    add(
-      f"magnitude-lenet300-{compression}x",
-      *("magnitude", lenet300, 0, *density(compression)),
-    )
+    at = density(compression)
+    add(f"magnitude-lenet300-{compression}x", "magnitude", "lenet300-mnist", 0, *at)
     if compression != 60:
-      add(f"lenet300-{compression}x", "prune", lenet300, 0, *density(compression))
+      add(f"lenet300-{compression}x", "prune", "lenet300-mnist", 0, *at)
   # What makes GSM work.
   for momentum in ("0.9", "0.95", "0.98"):
-    add(f"lenet300-momentum-{momentum}", "prune", lenet300, 0, "--momentum", momentum)
+    flags = ("--momentum", momentum)
+    add(f"lenet300-momentum-{momentum}", "prune", "lenet300-mnist", 0, *flags)
   every = ("--evaluate-every", "1")
-  add("lenet300-each-epoch", "prune", lenet300, 0, *every)
-  add("lenet300-fixed", "prune", lenet300, 0, "--fixed-after", "1", *every)
-  # The long ones.
+  add("lenet300-each-epoch", "prune", "lenet300-mnist", 0, *every)
+  add("lenet300-fixed", "prune", "lenet300-mnist", 0, "--fixed-after", "1", *every)
+  # LeNet-5 takes longer.
   for seed in range(3):
-    add("base-lenet5", "prune", lenet5, seed, "--gsm-epochs", "0")
+    add("base-lenet5", "prune", "lenet5-mnist", seed, *only_base)
     for compression in (125, 300):
-      name = f"lenet5-{compression}x"
-      add(name, "prune", lenet5, seed, *density(compression))
-      for method in ("gsm", "magnitude"):
-        found = f"{name}-{seed}" if method == "gsm" else f"base-lenet5-{seed}"
-        add(
-          f"ticket-{name}-{method}",
-          *("tickets", lenet5, seed, *density(compression), "--method", method),
-          found=found,
-        )
+      name = f"lenet5-{compression}x-fast"
+      add(name, "prune", "lenet5-fast", seed, *density(compression))
+      add_tickets(f"{name}-{seed}", ("gsm", "magnitude"))
+  for compression in (125, 300):
+    name = f"lenet5-{compression}x"
+    add(name, "prune", "lenet5-mnist", 0, *density(compression))
   return result
 
 
@@ -121,18 +159,34 @@ def entries() -> list[Entry]:
 class Paper:
   """What to run, and where."""
 
-  results: tyro.conf.Positional[Literal["mnist"]] = "mnist"
-  """Which of the paper's results."""
+  group: tyro.conf.Positional[Literal["mnist", "recipes"]] = "mnist"
+  """The paper's results, or the variants of the recipe that beats them."""
   data_dir: Path | None = None
   """Folder of the data set's standard files (default: the user's cache)."""
   only: tuple[str, ...] = ()
   """Names of entries, or patterns such as 'lenet300-*' (default: all)."""
   list: bool = False
   """Show the entries and what is finished, and run nothing."""
-  runs: Path = Path("runs/mnist")
-  """Folder of the runs, with their checkpoints and params."""
-  committed: Path = RESULTS / "mnist"
-  """Folder of what is to be committed of them."""
+  runs_dir: Path | None = None
+  """Folder of the runs, with their checkpoints and params (default: runs/GROUP)."""
+  results_dir: Path | None = None
+  """Folder of what is to be committed (default: experiments/results/GROUP)."""
+
+  @property
+  def runs(self) -> Path:
+    """Folder of the runs."""
+    return self.runs_dir or Path("runs") / self.group
+
+  @property
+  def committed(self) -> Path:
+    """Folder of what is to be committed of them."""
+    return self.results_dir or RESULTS / self.group
+
+
+GROUPS: dict[str, Callable[[], list[Entry]]] = {
+  "mnist": mnist_entries,
+  "recipes": recipe_entries,
+}
 
 
 def is_finished(folder: Path) -> bool:
@@ -192,7 +246,7 @@ def keep(entry: Entry, paper: Paper) -> None:
 
 def show(all_entries: Sequence[Entry], paper: Paper, console: Console) -> None:
   """Prints the entries and how far they are."""
-  table = Table(title="The paper's MNIST results")
+  table = Table(title=f"{paper.group}: runs in {paper.runs}")
   for heading in ("entry", "job", "state"):
     table.add_column(heading)
   for entry in all_entries:
@@ -209,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
   paper = tyro.cli(Paper, prog="python -m experiments.paper", args=arguments)
   console = Console()
-  all_entries = entries()
+  all_entries = GROUPS[paper.group]()
   wanted = chosen(all_entries, paper.only)
   if paper.list:
     show(wanted, paper, console)
@@ -218,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   for entry in wanted:
     if not is_finished(paper.committed / entry.name):
       run(entry, paper, by_name, console)
-  if paper.committed == RESULTS / "mnist":
+  if not paper.results_dir:
     tables.main()
   show(wanted, paper, console)
 

@@ -8,16 +8,26 @@ import pytest
 from experiments import paper
 from experiments.jobs import Job, parse
 from experiments.magnitude import MagnitudeJob
-from experiments.paper import Entry, Paper, chosen, commands, entries, is_finished
+from experiments.paper import (
+  GROUPS,
+  Entry,
+  Paper,
+  chosen,
+  commands,
+  is_finished,
+  mnist_entries,
+)
 from experiments.tickets import TicketJob
 
 KINDS = {"prune": Job, "tickets": TicketJob, "magnitude": MagnitudeJob}
 
 
-def test_every_entry_is_a_job_that_its_module_takes():
-  by_name = {entry.name: entry for entry in entries()}
-  assert len(by_name) == len(entries())
-  for entry in entries():
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_entry_is_a_job_that_its_module_takes(group):
+  entries = GROUPS[group]()
+  by_name = {entry.name: entry for entry in entries}
+  assert len(by_name) == len(entries)
+  for entry in entries:
     job = parse(KINDS[entry.job], entry.job, "", commands(entry, Paper()))
     assert job.resume
     assert str(job.config.seed) == entry.name.split("-")[-1]
@@ -31,20 +41,21 @@ def test_every_entry_is_a_job_that_its_module_takes():
 
 
 def test_all_that_the_paper_reports_is_there():
-  names = {entry.name for entry in entries()}
-  assert {f"lenet300-60x-{seed}" for seed in range(5)} <= names
+  names = {entry.name for entry in mnist_entries()}
+  for run in ("lenet300-60x", "lenet300-fast"):
+    assert {f"{run}-{seed}" for seed in range(5)} <= names
   for seed in range(3):
-    for run in ("lenet5-125x", "lenet5-300x"):
+    for run in ("lenet5-125x-fast", "lenet5-300x-fast"):
       assert f"{run}-{seed}" in names
       for method in ("gsm", "magnitude"):
         assert f"ticket-{run}-{method}-{seed}" in names
 
 
 def test_names_and_patterns_choose():
-  everything = entries()
+  everything = mnist_entries()
   assert chosen(everything, []) == everything
-  names = [entry.name for entry in chosen(everything, ["lenet5-125x-*"])]
-  assert names == [f"lenet5-125x-{seed}" for seed in range(3)]
+  names = [entry.name for entry in chosen(everything, ["lenet5-125x-f*"])]
+  assert names == [f"lenet5-125x-fast-{seed}" for seed in range(3)]
   with pytest.raises(SystemExit, match="no entry is called lenet6"):
     chosen(everything, ["lenet6"])
 
@@ -65,13 +76,13 @@ def small(monkeypatch):
       found="gsm-0",
     ),
   ]
-  monkeypatch.setattr(paper, "entries", lambda: plan)
+  monkeypatch.setitem(GROUPS, "mnist", lambda: plan)
 
 
 def test_what_is_missing_is_run_and_what_is_finished_is_not(small, tmp_path, capsys):
   del small
   runs, committed = tmp_path / "runs", tmp_path / "results"
-  command = ["mnist", "--runs", str(runs), "--committed", str(committed)]
+  command = ["mnist", "--runs-dir", str(runs), "--results-dir", str(committed)]
   paper.main([*command, "--only", "ticket-1"])
   assert "after GSM" in capsys.readouterr().out
   # What it needed was run, and kept too.
@@ -90,7 +101,8 @@ def test_what_is_missing_is_run_and_what_is_finished_is_not(small, tmp_path, cap
   shutil.rmtree(committed / "gsm-0")
   paper.main([*command, "--list"])
   listed = capsys.readouterr().out
-  states = [line.split("│")[3].strip() for line in listed.splitlines() if "-" in line]
+  rows = [line.split("│") for line in listed.splitlines() if "│" in line]
+  states = [row[3].strip() for row in rows]
   assert states == ["finished", "begun", "finished"]
   stamp = (committed / "ticket-1" / "results.json").stat().st_mtime_ns
   paper.main(command)

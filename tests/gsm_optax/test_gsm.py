@@ -75,6 +75,35 @@ def test_passive_weights_see_decay_and_momentum_alone(nesterov):
     assert (weights["kernel"][0] < only_decayed["kernel"][0]).all()
 
 
+@pytest.mark.parametrize("schedules", [False, True])
+def test_passive_weights_may_have_a_decay_of_their_own(schedules):
+  decays = (1e-2, 7e-2)
+  active, passive = ((lambda _, d=d: d) if schedules else d for d in decays)
+  tx = gsm(0.1, 0.25, 0.9, active, nesterov=True, passive_weight_decay=passive)
+  masking = keep_top_saliency(0.25)
+  select, mask_state = jax.jit(masking.update), masking.init(PARAMS)
+  # The equations again, in NumPy.
+  weights = {name: np.asarray(leaf, np.float64) for name, leaf in PARAMS.items()}
+  momenta = {name: np.zeros_like(leaf) for name, leaf in weights.items()}
+  all_gradients = [random_tree(seed) for seed in range(1, 30)]
+  found = trajectory(tx, PARAMS, all_gradients)
+  for step, gradients in enumerate(all_gradients):
+    params = PARAMS if not step else found[step - 1]
+    masked, mask_state = select(gradients, mask_state, params)
+    for name in weights:
+      g = np.asarray(masked[name], np.float64)
+      if "kernel" in name:
+        g = g + np.where(g == 0, decays[1], decays[0]) * weights[name]
+      momenta[name] = 0.9 * momenta[name] + g
+      weights[name] = weights[name] - 0.1 * (g + 0.9 * momenta[name])
+    chex.assert_trees_all_close(found[step], weights, rtol=1e-4, atol=1e-6)
+  with_one_decay = gsm(0.1, 0.25, 0.9, 1e-2, passive_weight_decay=1e-2)
+  chex.assert_trees_all_equal(
+    trajectory(with_one_decay, PARAMS, all_gradients),
+    trajectory(gsm(0.1, 0.25, 0.9, 1e-2), PARAMS, all_gradients),
+  )
+
+
 def test_a_passive_weight_vanishes_by_alpha_eta_over_1_minus_beta_per_step():
   alpha, beta, eta = 0.01, 0.9, 0.05
   tx = gsm(alpha, 0.5, beta, eta)
