@@ -7,7 +7,11 @@ from mkdocs.structure.files import File, Files
 
 RESULTS = Path(__file__).parents[1] / "experiments" / "results"
 
-PICTURES = ["lenet300-mnist-0/report.png", "selection/selection.png"]
+EXPLANATIONS = ["layers", "momentum", "reactivation", "shrinkage", "compression"]
+PICTURES = [
+  *("lenet300-mnist-0/report.png", "selection/selection.png"),
+  *(f"mnist/{name}.png" for name in EXPLANATIONS),
+]
 """Each becomes ``pictures/NAME``."""
 
 

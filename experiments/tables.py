@@ -140,7 +140,7 @@ def tables() -> dict[str, str]:
     "selection": selection_table(selection),
     "vanishing": vanishing_table(),
     "smoothing": smoothing_table(runs_by_preset(RESULTS / "smoothing")),
-    **paper_tables(RESULTS / "mnist"),
+    **paper_tables(RESULTS),
   }
 
 
