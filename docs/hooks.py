@@ -9,7 +9,7 @@ RESULTS = Path(__file__).parents[1] / "experiments" / "results"
 
 EXPLANATIONS = ["layers", "momentum", "reactivation", "shrinkage", "compression"]
 PICTURES = [
-  *("lenet300-mnist-0/report.png", "selection/selection.png"),
+  *("mnist/lenet300-60x-0/report.png", "selection/selection.png"),
   *(f"mnist/{name}.png" for name in EXPLANATIONS),
 ]
 """Each becomes ``pictures/NAME``."""

@@ -34,7 +34,7 @@ JOBS: dict[str, Callable[[Sequence[str]], None]] = {
   "magnitude": magnitude.main,
 }
 COMMITTED = ("results.json", "metrics.jsonl", "ticket.npz")
-"""Of the files that a run leaves; the picture of a first seed besides."""
+"""Of the files that a run leaves; the picture of a first pruned network besides."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,8 @@ def keep(entry: Entry, paper: Paper) -> None:
   """Copies what is to be committed of a finished run."""
   source, target = paper.runs / entry.name, paper.committed / entry.name
   target.mkdir(parents=True, exist_ok=True)
-  names = [*COMMITTED, "report.png"] if entry.name.endswith("-0") else COMMITTED
+  pictured = entry.name.endswith("-0") and entry.base
+  names = [*COMMITTED, "report.png"] if pictured else COMMITTED
   # Results last: they are what says that the rest is there.
   for name in sorted(names, key=lambda name: name == "results.json"):
     if (source / name).exists():

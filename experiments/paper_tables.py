@@ -16,6 +16,7 @@ Results = dict[str, dict[str, Any]]
 """The ``results.json`` of each finished entry, by its name."""
 
 MISSING = "not run yet"
+RESULTS_PATH = "experiments/results"
 
 
 def read(folder: Path) -> Results:
@@ -73,10 +74,11 @@ def pruned_table(results: Results) -> str:
   rows: list[list[str]] = []
   for model, compression, name, paper in PRUNED:
     runs = of_all_seeds(results, name)
-    row = [model, compression, f"`{name}`", paper]
     if not runs:
-      rows.append([*row, MISSING, *[""] * 5])
+      rows.append([model, compression, f"`{name}`", paper, MISSING, *[""] * 5])
       continue
+    first = f"{RESULTS_PATH}/mnist/{name}-{runs[0]['seed']}/results.json"
+    row = [model, compression, f"[`{name}`]({first})", paper]
     minutes = statistics.mean(run["wall_seconds"]["total"] for run in runs) / 60
     speed = statistics.mean(run["images_per_second"]["gsm"] for run in runs)
     base, pruned = (mean(runs, f"{part}_accuracy") for part in ("base", "pruned"))

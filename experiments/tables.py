@@ -16,10 +16,12 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 
 
-def runs_by_preset(folder: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
+def runs_by_preset(
+  folder: Path = RESULTS, pattern: str = "*"
+) -> dict[str, list[dict[str, Any]]]:
   """The committed runs of each preset, by seed."""
   runs: dict[str, list[dict[str, Any]]] = {}
-  for path in sorted(folder.glob("*/results.json")):
+  for path in sorted(folder.glob(f"{pattern}/results.json")):
     result = json.loads(path.read_text())
     runs.setdefault(result["preset"], []).append(result)
   return {
@@ -117,7 +119,8 @@ def smoothing_table(runs: dict[str, list[dict[str, Any]]]) -> str:
   ]
   for preset, smoothed in runs.items():
     seeds = {result["seed"] for result in smoothed}
-    plain = [run for run in runs_by_preset()[preset] if run["seed"] in seeds]
+    mnist = runs_by_preset(RESULTS / "mnist", "lenet300-60x-*").get(preset, [])
+    plain = [run for run in mnist if run["seed"] in seeds]
     by_smoothing = sorted(smoothed, key=lambda result: result["config"]["smoothing"])
     for result in [*plain, *by_smoothing]:
       smoothing = result["config"].get("smoothing")
