@@ -34,6 +34,10 @@ class Config:
   """Epochs over which GSM's learning rate rises from zero."""
   momentum: float = 0.99
   weight_decay: float = 5e-4
+  start_density: float | None = None
+  """Density at which GSM begins, if not with the final one."""
+  density_epochs: float = 0
+  """Epochs over which the density then falls to the final one, geometrically."""
   passive_weight_decay: float | None = None
   """Weight decay where a step's gradient was zeroed; the same as elsewhere without."""
   nesterov: bool = True
@@ -106,7 +110,7 @@ def check(config: Config) -> None:
   at_least_one = ("batch_size", "evaluate_every")
   not_negative = (
     *("base_epochs", "gsm_epochs", "warmup_epochs", "seed", "held_out"),
-    *("ticket_epochs", "input_noise"),
+    *("ticket_epochs", "input_noise", "density_epochs"),
     *("learning_rate", "base_learning_rate", "weight_decay", "base_weight_decay"),
   )
   below_one = ("momentum", "base_momentum")
@@ -126,6 +130,11 @@ def check(config: Config) -> None:
     ),
     (("fixed_after",), lambda value: value is None or value >= 1, "at least 1"),
     (("density",), lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    (
+      ("start_density",),
+      lambda value: value is None or config.density <= value <= 1,
+      "at least the density, and at most 1",
+    ),
     (("drops",), lambda value: 0 <= value[0] <= value[1] <= 1, "two shares, ascending"),
   ]:
     for name in names:
@@ -135,6 +144,19 @@ def check(config: Config) -> None:
         raise ConfigError(f"{flag} must be {range_}, not {value}.")
   if config.model == "lenet5" and config.dataset == "digits":
     raise ConfigError("LeNet-5 needs images of 28×28, and those of digits are 8×8.")
+
+
+def density_schedule(config: Config, steps_per_epoch: int) -> optax.ScalarOrSchedule:
+  """GSM's density: constant, or falling by the same share at each step at first."""
+  steps = round(config.density_epochs * steps_per_epoch)
+  if config.start_density is None or not steps:
+    return config.density
+  return optax.exponential_decay(
+    config.start_density,
+    steps,
+    config.density / config.start_density,
+    end_value=config.density,
+  )
 
 
 def learning_rate_schedule(

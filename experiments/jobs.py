@@ -18,6 +18,7 @@ from experiments.configs import (
   Config,
   ConfigError,
   check,
+  density_schedule,
   learning_rate_schedule,
 )
 from experiments.data import DataError, Dataset, load
@@ -176,7 +177,7 @@ def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
   schedule = gsm_schedule(config, steps_per_epoch)
   tx = gsm_optax.gsm(
     schedule,
-    config.density,
+    density_schedule(config, steps_per_epoch),
     config.momentum,
     config.weight_decay,
     nesterov=config.nesterov,

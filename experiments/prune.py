@@ -59,7 +59,7 @@ def run(job: Job) -> dict[str, Any]:
   plan = (base_phase(config, steps_per_epoch), gsm_phase(config, steps_per_epoch))
   try:
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    plan[1].tx.init(params)
+    gsm_optax.keep_top_saliency(config.density).init(params)
   except ValueError as error:  # a density of less than one weight
     raise ConfigError(str(error)) from error
   start = None

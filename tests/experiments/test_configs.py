@@ -1,8 +1,10 @@
 """Learning rate schedules go where the paper's go."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from experiments.configs import PRESETS, learning_rate_schedule
+from experiments.configs import PRESETS, density_schedule, learning_rate_schedule
 
 
 def test_the_schedule_warms_up_and_drops_tenfold_twice():
@@ -20,6 +22,15 @@ def test_a_cosine_falls_to_zero_after_the_warm_up():
   cosine = 0.05 * (1 + np.cos(np.pi * np.arange(600) / 600))
   np.testing.assert_allclose(rates[19:], cosine[19:], rtol=1e-4, atol=1e-8)
   np.testing.assert_allclose(rates[9], 0.05, rtol=1e-2)
+
+
+def test_the_density_falls_by_the_same_share_at_each_step_and_then_stays():
+  config = replace(PRESETS["digits"], density=0.01)
+  assert density_schedule(config, 10) == 0.01
+  config = replace(config, start_density=0.1, density_epochs=2)
+  densities = [float(density_schedule(config, 10)(step)) for step in range(40)]
+  np.testing.assert_allclose(densities[:21], 0.1 ** (1 + np.arange(21) / 20), rtol=1e-5)
+  np.testing.assert_allclose(densities[20:], 0.01, rtol=1e-6)
 
 
 def test_mnist_presets_are_the_papers_settings():

@@ -239,6 +239,7 @@ def test_a_finished_run_is_replaced_but_other_files_are_not(tmp_path):
   [
     (["--density", "2"], "--density must be above 0 and at most 1, not 2.0"),
     (["--density", "1e-9"], "less than one weight"),
+    (["--start-density", "0.01"], "--start-density must be at least the density"),
     (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
     (["--momentum", "1"], "--momentum must be at least 0 and less than 1"),
     (["--gsm-epochs", "-1"], "--gsm-epochs must be 0 or more"),
