@@ -87,7 +87,9 @@ LENET300_FAST = Config(
   learning_rate=0.1,
   warmup_epochs=2,
   momentum=0.95,
-  passive_weight_decay=2e-3,
+  passive_weight_decay=6e-3,
+  start_density=0.2,
+  density_epochs=24,
   schedule="cosine",
   input_noise=0.3,
 )

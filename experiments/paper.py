@@ -65,6 +65,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
   "recipe": (),
   "no-noise": ("--input-noise", "0"),
   "more-noise": ("--input-noise", "0.5"),
+  "one-density": ("--start-density", "None"),
+  "start-at-0.5": ("--start-density", "0.5"),
   "one-decay": ("--passive-weight-decay", "None"),
   "one-decay-2e-3": ("--passive-weight-decay", "None", "--weight-decay", "2e-3"),
   "drops": ("--schedule", "drops"),

@@ -198,6 +198,8 @@ RECIPE_LABELS = {
   "recipe": "`lenet300-fast`",
   "no-noise": "no input noise",
   "more-noise": "input noise 0.5 instead of 0.3",
+  "one-density": "the final density from the start",
+  "start-at-0.5": "a density of 0.5 at the start instead of 0.2",
   "one-decay": "one decay for all, 5e-4",
   "one-decay-2e-3": "one decay for all, 2e-3",
   "drops": "two tenfold drops instead of a cosine",
