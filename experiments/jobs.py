@@ -137,6 +137,15 @@ def build_model(config: Config, data: Dataset) -> Model:
   return from_nnx(lambda rngs: make(shape, data.num_classes, rngs))
 
 
+def check_density(config: Config, model: Model) -> None:
+  """Raises a ConfigError for a density of less than one weight."""
+  params, _ = jax.eval_shape(model.init, jax.random.key(0))
+  try:
+    gsm_optax.keep_top_saliency(config.density).init(params)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+
+
 def kernels(params: Any) -> Any:
   """What decays: leaves with two or more dimensions."""
   return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

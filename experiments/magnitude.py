@@ -28,6 +28,7 @@ from experiments.jobs import (
   Job,
   build_model,
   check_base,
+  check_density,
   gsm_schedule,
   load_data,
   parse,
@@ -84,6 +85,7 @@ def run(job: MagnitudeJob) -> dict[str, Any]:
   config, folder, description = job.config, job.folder, job.description
   data = load_data(job)
   model = build_model(config, data)
+  check_density(config, model)
   steps_per_epoch = len(data.train_labels) // config.batch_size
   if is_first_process():
     prepare_folder(folder, job.resume, description, FILES)

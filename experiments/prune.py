@@ -17,7 +17,6 @@ from rich.table import Table
 import gsm_optax
 from experiments import figures
 from experiments.checkpoints import save_params
-from experiments.configs import ConfigError
 from experiments.devices import (
   batch_mesh,
   is_first_process,
@@ -29,6 +28,7 @@ from experiments.jobs import (
   base_phase,
   build_model,
   check_base,
+  check_density,
   gsm_phase,
   load_data,
   parse,
@@ -57,11 +57,7 @@ def run(job: Job) -> dict[str, Any]:
   steps_per_epoch = len(data.train_labels) // config.batch_size
   model = build_model(config, data)
   plan = (base_phase(config, steps_per_epoch), gsm_phase(config, steps_per_epoch))
-  try:
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    gsm_optax.keep_top_saliency(config.density).init(params)
-  except ValueError as error:  # a density of less than one weight
-    raise ConfigError(str(error)) from error
+  check_density(config, model)
   start = None
   if job.base:
     check_base(job.base, description)

@@ -34,6 +34,7 @@ from experiments.jobs import (
   base_phase,
   build_model,
   check_base,
+  check_density,
   load_data,
   parse,
   run_command_line,
@@ -116,9 +117,7 @@ def trained_params(job: TicketJob) -> Any:
   if job.found is None:
     # The folder is the job's own: what was begun there is continued.
     needed = config if by_gsm else replace(config, gsm_epochs=0)
-    prune.run(
-      Job(job.preset, needed, job.data_dir, folder, job.base, resume=True, quiet=True)
-    )
+    prune.run(Job(job.preset, needed, job.data_dir, folder, job.base, True, job.quiet))
   if not by_gsm:
     check_base(folder, job.description)
     return load_base(folder).params
@@ -204,6 +203,7 @@ def run(job: TicketJob) -> dict[str, Any]:
   config, folder = job.config, job.folder
   data = load_data(job)
   model = build_model(config, data)
+  check_density(config, model)
   description = {**job.description, "method": job.method}
   if is_first_process():
     prepare_folder(folder, job.resume, description, FILES)

@@ -10,6 +10,8 @@ import pytest
 
 import gsm_optax
 from experiments.measures import (
+  History,
+  empty_history,
   log10_histogram,
   make_measure,
   shrinkage,
@@ -66,8 +68,7 @@ def test_the_measurements_of_an_evaluation():
   images = jax.random.normal(jax.random.key(1), (20, 4, 4, 1))
   data = (images, jnp.arange(20) % 3)
   measure = make_measure(model, 0.1, data, data)
-  nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, bool), params)
-  measured, active = measure(TrainState(params, stats, ()), nothing)
+  measured, history = measure(TrainState(params, stats, ()), empty_history(params))
   weights = np.concatenate(
     [np.ravel(abs(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
   )
@@ -75,11 +76,16 @@ def test_the_measurements_of_an_evaluation():
   q = weights.size // 10
   assert measured["magnitude_at_q"] == descending[q - 1]
   assert measured["magnitude_at_1.25q"] == descending[int(1.25 * q) - 1]
-  assert measured["active_set_changed"] == 1
-  again, _ = measure(TrainState(params, stats, ()), active)
-  assert again["active_set_changed"] == 0
+  assert measured["median_magnitude"] == descending[-(-weights.size // 2) - 1]
+  assert (measured["active_set_changed"], measured["reactivated"]) == (1, 0)
+  again, _ = measure(TrainState(params, stats, ()), history)
+  assert (again["active_set_changed"], again["reactivated"]) == (0, 0)
+  # All that has left and come back is reactivated.
+  nothing = empty_history(params).active
+  back, _ = measure(TrainState(params, stats, ()), History(nothing, history.ever))
+  assert (back["active_set_changed"], back["reactivated"]) == (1, 1)
   pruned = gsm_optax.prune(params, 0.1)
   assert (
     measured["pruned_accuracy"]
-    == measure(TrainState(pruned, stats, ()), active)[0]["accuracy"]
+    == measure(TrainState(pruned, stats, ()), history)[0]["accuracy"]
   )

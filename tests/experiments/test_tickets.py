@@ -119,6 +119,12 @@ def test_a_ticket_is_not_taken_from_a_run_of_other_numbers(finished, tmp_path):
     main([*command, "--density", "0.1"])
 
 
+def test_a_density_of_less_than_one_weight_is_refused(tmp_path):
+  command = ["--density", "1e-9", "--method", "random", "--out", str(tmp_path / "t")]
+  with pytest.raises(SystemExit, match="less than one weight"):
+    main([*SHORT, *command])
+
+
 def test_a_shuffled_mask_keeps_the_number_of_each_layer():
   mask = {"kernel": jnp.eye(20, dtype=bool), "bias": jnp.ones(3, bool)}
   other = shuffled(mask, jax.random.key(0))
