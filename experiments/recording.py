@@ -182,9 +182,10 @@ def _processor() -> str:
 
 
 def _git_commit() -> str | None:
-  """The commit of the checkout, marked where files differ from it; None outside one.
+  """The commit of the checkout, marked where code differs from it; None outside one.
 
-  Other results do not count: they change nothing of what a run does.
+  Other results, and the pages that have tables of them, change nothing of what a run
+  does.
   """
 
   def git(*command: str) -> str:
@@ -197,8 +198,8 @@ def _git_commit() -> str | None:
     ).stdout.strip()
 
   try:
-    others = (".", ":(exclude)experiments/results")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", *others)
+    code = ("*.py", "pyproject.toml")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *code)
     return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
   except (OSError, subprocess.CalledProcessError):
     return None
