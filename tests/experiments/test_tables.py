@@ -76,7 +76,7 @@ def test_the_table_holds_the_means_over_the_seeds():
 
 
 def test_every_committed_result_says_how_it_was_made():
-  paths = list(RESULTS.glob("*/*.json"))
+  paths = list(RESULTS.rglob("*.json"))
   assert paths
   for path in paths:
     result = json.loads(path.read_text())
