@@ -17,8 +17,10 @@ def add_passive_decay(extra: optax.ScalarOrSchedule) -> optax.GradientTransforma
     extra: :math:`\eta`, a scalar or a schedule of the step count.
   """
 
-  def init_fn(params: optax.Params) -> optax.ScaleByScheduleState:
+  def init_fn(params: optax.Params) -> Any:
     del params
+    if not callable(extra):
+      return optax.EmptyState()
     return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
 
   def update_fn(
@@ -33,9 +35,11 @@ def add_passive_decay(extra: optax.ScalarOrSchedule) -> optax.GradientTransforma
         return None
       return jnp.where(update == 0, decay * weight, update).astype(update.dtype)
 
-    count: Any = optax.safe_increment(state.count)
     updates = jax.tree.map(decayed, updates, params, is_leaf=lambda leaf: leaf is None)
-    return updates, optax.ScaleByScheduleState(count)
+    if callable(extra):
+      count: Any = optax.safe_increment(state.count)
+      state = optax.ScaleByScheduleState(count)
+    return updates, state
 
   return optax.GradientTransformation(init_fn, update_fn)
 
