@@ -49,8 +49,6 @@ class Config:
   """Decay rate of GSM's average of the saliencies; by each batch alone without."""
   fixed_after: int | None = None
   """Epochs of GSM after which the active set stays as it is: no second chances."""
-  ticket_epochs: int = 40
-  """Epochs for which a winning ticket is trained, as the base model is."""
   evaluate_every: int = 5
   """Epochs between evaluations, each of which is also a checkpoint."""
 
@@ -117,7 +115,7 @@ def check(config: Config) -> None:
   at_least_one = ("batch_size", "evaluate_every")
   not_negative = (
     *("base_epochs", "gsm_epochs", "warmup_epochs", "seed", "held_out"),
-    *("ticket_epochs", "input_noise", "density_epochs"),
+    *("input_noise", "density_epochs"),
     *("learning_rate", "base_learning_rate", "weight_decay", "base_weight_decay"),
   )
   below_one = ("momentum", "base_momentum")

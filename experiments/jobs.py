@@ -3,9 +3,9 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import optax
@@ -22,10 +22,18 @@ from experiments.configs import (
   learning_rate_schedule,
 )
 from experiments.data import DataError, Dataset, load
-from experiments.devices import join_cluster
+from experiments.devices import is_first_process, join_cluster, wait_for_others
 from experiments.fixed import fix_active_set
 from experiments.models import LeNet5, LeNet300, Model, from_nnx
-from experiments.runs import DivergenceError, Phase, read_finished, refuse_other_run
+from experiments.recording import surroundings
+from experiments.runs import (
+  RUN_FILES,
+  DivergenceError,
+  Phase,
+  prepare_folder,
+  read_finished,
+  refuse_other_run,
+)
 
 MODELS = {"lenet300": LeNet300, "lenet5": LeNet5}
 
@@ -113,6 +121,47 @@ def run_command_line(job: AnyJob, run: Callable[[AnyJob], Any]) -> None:
     sys.exit("interrupted: the same command with --resume continues the run.")
 
 
+class Setup(NamedTuple):
+  """What a job begins with.
+
+  Attributes:
+    data: its images and labels.
+    model: its network.
+    steps_per_epoch: how many batches the training images make.
+    environment: of the code that runs, whatever is edited meanwhile.
+  """
+
+  data: Dataset
+  model: Model
+  steps_per_epoch: int
+  environment: dict[str, Any]
+
+
+def set_up(job: Job, files: Sequence[str] = RUN_FILES) -> Setup:
+  """Checks all that can be checked before a job, then makes its folder.
+
+  Args:
+    job: what is to be run.
+    files: all that such a job leaves in its folder.
+
+  Raises:
+    DataError: if the data cannot be had.
+    ConfigError: if the configuration does not fit them, or the devices.
+    CheckpointError: if the folder holds a run that this one would overwrite, or the
+      base model is not the job's.
+  """
+  data = load_data(job)
+  model = build_model(job.config, data)
+  check_density(job.config, model)
+  if job.base:
+    check_base(job.base, job.description)
+  if is_first_process():
+    prepare_folder(job.folder, job.resume, job.description, files)
+  wait_for_others("folder")
+  steps_per_epoch = len(data.train_labels) // job.config.batch_size
+  return Setup(data, model, steps_per_epoch, surroundings())
+
+
 def load_data(job: Job) -> Dataset:
   """The job's data, of which a batch can be taken and split over the devices."""
   config = job.config
@@ -159,15 +208,12 @@ def sgd(config: Config, schedule: optax.Schedule) -> optax.GradientTransformatio
   )
 
 
-def base_phase(
-  config: Config, steps_per_epoch: int, epochs: int | None = None
-) -> Phase:
-  """The training of a base model; for `epochs` instead of the configuration's."""
-  epochs = config.base_epochs if epochs is None else epochs
+def base_phase(config: Config, steps_per_epoch: int) -> Phase:
+  """The training of a base model."""
   schedule = learning_rate_schedule(
-    config.base_learning_rate, epochs, steps_per_epoch, config.drops
+    config.base_learning_rate, config.base_epochs, steps_per_epoch, config.drops
   )
-  return Phase("base", epochs, sgd(config, schedule), schedule)
+  return Phase("base", config.base_epochs, sgd(config, schedule), schedule)
 
 
 def gsm_schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
@@ -201,6 +247,15 @@ def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
       optax.scale_by_learning_rate(schedule),
     )
   return Phase("gsm", config.gsm_epochs, tx, schedule, config.input_noise)
+
+
+def masked_phase(
+  config: Config, steps_per_epoch: int, name: str, mask: Any, epochs: int
+) -> Phase:
+  """As GSM trains, but by SGD with the base model's momentum, the mask's zeros held."""
+  schedule = gsm_schedule(replace(config, gsm_epochs=epochs), steps_per_epoch)
+  tx = optax.chain(sgd(config, schedule), gsm_optax.freeze_pruned(mask))
+  return Phase(name, epochs, tx, schedule, config.input_noise)
 
 
 def check_base(folder: Path, description: dict[str, Any]) -> None:

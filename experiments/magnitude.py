@@ -17,26 +17,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 import gsm_optax
 from experiments import prune
 from experiments.checkpoints import save_params
-from experiments.configs import Config
-from experiments.devices import batch_mesh, is_first_process, replicate, wait_for_others
+from experiments.devices import batch_mesh, is_first_process, replicate
 from experiments.jobs import (
   Job,
-  build_model,
   check_base,
-  check_density,
-  gsm_schedule,
-  load_data,
+  masked_phase,
   parse,
   run_command_line,
-  sgd,
+  set_up,
 )
-from experiments.recording import Display, surroundings, write_json
-from experiments.runs import Phase, Start, load_base, prepare_folder, run_phases
+from experiments.recording import Display, write_json
+from experiments.runs import Start, load_base, run_phases
 from experiments.training import make_accuracy
 
 FILES = ("base", "global", "uniform", "results.json", "results.partial")
@@ -67,13 +62,6 @@ def masks(params: Any, density: float) -> dict[str, Any]:
   return {"global": gsm_optax.magnitude_mask(params, density), "uniform": uniform}
 
 
-def retraining(config: Config, steps_per_epoch: int, name: str, mask: Any) -> Phase:
-  """SGD with momentum at GSM's learning rates, without touching what was pruned."""
-  schedule = gsm_schedule(config, steps_per_epoch)
-  tx = optax.chain(sgd(config, schedule), gsm_optax.freeze_pruned(mask))
-  return Phase(name, config.gsm_epochs, tx, schedule)
-
-
 def run(job: MagnitudeJob) -> dict[str, Any]:
   """Runs a job to its end and returns what it writes to ``results.json``.
 
@@ -83,14 +71,7 @@ def run(job: MagnitudeJob) -> dict[str, Any]:
       that it cannot continue.
   """
   config, folder, description = job.config, job.folder, job.description
-  data = load_data(job)
-  model = build_model(config, data)
-  check_density(config, model)
-  steps_per_epoch = len(data.train_labels) // config.batch_size
-  if is_first_process():
-    prepare_folder(folder, job.resume, description, FILES)
-  wait_for_others("folder")
-  environment = surroundings()
+  data, model, steps_per_epoch, environment = set_up(job, FILES)
 
   base = job.base or folder / "base"
   if not job.base:
@@ -111,7 +92,7 @@ def run(job: MagnitudeJob) -> dict[str, Any]:
     with Display(job.quiet or not is_first_process()) as display:
       display.say(f"Retraining: {name}")
       outcome = run_phases(
-        [retraining(config, steps_per_epoch, name, mask)],
+        [masked_phase(config, steps_per_epoch, name, mask, config.gsm_epochs)],
         model,
         data,
         folder / name,

@@ -118,7 +118,8 @@ def mnist_entries() -> list[Entry]:
     preset, _, _, *flags = entry.arguments
     for method in methods:
       found = pruned if method == "gsm" else entry.base
-      flags_of = (*flags, "--method", method)
+      # Half of GSM's: on held-out images no worse than all 60.
+      flags_of = (*flags, "--method", method, "--ticket-epochs", "30")
       add(
         f"ticket-{name}-{method}", "tickets", preset, int(seed), *flags_of, found=found
       )

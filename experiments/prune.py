@@ -17,30 +17,18 @@ from rich.table import Table
 import gsm_optax
 from experiments import figures
 from experiments.checkpoints import save_params
-from experiments.devices import (
-  batch_mesh,
-  is_first_process,
-  replicate,
-  wait_for_others,
-)
+from experiments.devices import batch_mesh, is_first_process, replicate
 from experiments.jobs import (
   Job,
   base_phase,
-  build_model,
-  check_base,
-  check_density,
   gsm_phase,
-  load_data,
   parse,
   run_command_line,
+  set_up,
 )
 from experiments.measures import shrinkage, vanishing_warning
-from experiments.recording import Display, surroundings, write_json
-from experiments.runs import (
-  load_base,
-  prepare_folder,
-  run_phases,
-)
+from experiments.recording import Display, write_json
+from experiments.runs import load_base, run_phases
 from experiments.training import make_accuracy
 
 
@@ -53,20 +41,9 @@ def run(job: Job) -> dict[str, Any]:
       that it cannot continue.
   """
   config, folder, description = job.config, job.folder, job.description
-  data = load_data(job)
-  steps_per_epoch = len(data.train_labels) // config.batch_size
-  model = build_model(config, data)
+  data, model, steps_per_epoch, environment = set_up(job)
   plan = (base_phase(config, steps_per_epoch), gsm_phase(config, steps_per_epoch))
-  check_density(config, model)
-  start = None
-  if job.base:
-    check_base(job.base, description)
-    start = load_base(job.base)
-  if is_first_process():
-    prepare_folder(folder, job.resume, description)
-  wait_for_others("folder")
-
-  environment = surroundings()  # of the code that runs, whatever is edited meanwhile
+  start = load_base(job.base) if job.base else None
 
   with Display(job.quiet or not is_first_process()) as display:
     steps = jnp.arange(config.gsm_epochs * steps_per_epoch)

@@ -9,9 +9,10 @@ trains a base model, trains it on with GSM, and keeps the weights that did not v
 `magnitude` keeps the greatest of the base model; `random` keeps any, and trains nothing
 to find them. All keep exactly Q weights of the whole model.
 
-The ticket is then trained, its zeros held, beside the controls of the lottery-ticket
-paper (Frankle and Carbin, 2019), each of which changes one thing: the same mask from
-*other initial values*, and as many weights of each layer at *other places*.
+The ticket is then trained, its zeros held, as the preset trains with GSM but by the
+base model's SGD, beside the controls of the lottery-ticket paper (Frankle and Carbin,
+2019), each of which changes one thing: the same mask from *other initial values*, and
+as many weights of each layer at *other places*.
 """
 
 import sys
@@ -27,25 +28,22 @@ from rich.console import Console
 import gsm_optax
 from experiments import prune
 from experiments.checkpoints import load_params, save_params
-from experiments.data import Dataset
-from experiments.devices import is_first_process, wait_for_others
+from experiments.configs import ConfigError
+from experiments.devices import is_first_process
 from experiments.jobs import (
   Job,
-  base_phase,
-  build_model,
+  Setup,
   check_base,
-  check_density,
-  load_data,
+  masked_phase,
   parse,
   run_command_line,
+  set_up,
 )
 from experiments.models import Model
-from experiments.recording import Display, surroundings, write_json
+from experiments.recording import Display, write_json
 from experiments.runs import (
-  Phase,
   Start,
   load_base,
-  prepare_folder,
   read_finished,
   refuse_other_run,
   run_phases,
@@ -73,6 +71,21 @@ class TicketJob(Job):
   """How to find the ticket."""
   found: Path | None = None
   """Folder of a finished run of experiments.prune to find it in (default: run it)."""
+  ticket_epochs: int | None = None
+  """Epochs for which to train it (default: as many as GSM's)."""
+
+  @property
+  def epochs(self) -> int:
+    """Epochs for which to train it."""
+    if self.ticket_epochs is None:
+      return self.config.gsm_epochs
+    return self.ticket_epochs
+
+  @property
+  def description(self) -> dict[str, Any]:
+    """The configuration as JSON has it, and what else the accuracies depend on."""
+    ticket = {"method": self.method, "ticket_epochs": self.epochs}
+    return {**super().description, **ticket}
 
   @property
   def folder(self) -> Path:
@@ -83,27 +96,13 @@ class TicketJob(Job):
 
 def shuffled(mask: Any, key: jax.Array) -> Any:
   """As many True in each leaf with two or more dimensions, at random places."""
-  leaves, structure = jax.tree.flatten(mask)
-  keys = jax.random.split(key, len(leaves))
-  return jax.tree.unflatten(
-    structure,
-    [
-      jax.random.permutation(key, leaf.ravel()).reshape(leaf.shape)
-      if leaf.ndim > 1
-      else leaf
-      for key, leaf in zip(keys, leaves, strict=True)
-    ],
-  )
 
+  def permuted(leaf: jax.Array, key: jax.Array) -> jax.Array:
+    if leaf.ndim < 2:
+      return leaf
+    return jax.random.permutation(key, leaf.ravel()).reshape(leaf.shape)
 
-def random_scores(params: Any, key: jax.Array) -> Any:
-  """A score for each weight, to draw a ticket by."""
-  leaves, structure = jax.tree.flatten(params)
-  keys = jax.random.split(key, len(leaves))
-  draws = [
-    jax.random.uniform(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)
-  ]
-  return jax.tree.unflatten(structure, draws)
+  return jax.tree.map(permuted, mask, optax.tree.split_key_like(key, mask))
 
 
 def trained_params(job: TicketJob) -> Any:
@@ -112,19 +111,17 @@ def trained_params(job: TicketJob) -> Any:
   Raises:
     CheckpointError: if `job.found` holds no finished run, or one of other numbers.
   """
-  config, by_gsm = job.config, job.method == "gsm"
+  by_gsm = job.method == "gsm"
   folder = job.found or job.folder / "found"
+  config = job.config if by_gsm else replace(job.config, gsm_epochs=0)
+  # The folder is the job's own: what was begun there is continued.
+  finding = Job(job.preset, config, job.data_dir, folder, job.base, True, job.quiet)
   if job.found is None:
-    # The folder is the job's own: what was begun there is continued.
-    needed = config if by_gsm else replace(config, gsm_epochs=0)
-    prune.run(Job(job.preset, needed, job.data_dir, folder, job.base, True, job.quiet))
+    prune.run(finding)
   if not by_gsm:
-    check_base(folder, job.description)
+    check_base(folder, finding.description)
     return load_base(folder).params
-  saved, wanted = read_finished(folder)["config"], job.description
-  for numbers in (saved, wanted):
-    numbers.pop("ticket_epochs", None)
-  refuse_other_run(saved, wanted, folder)
+  refuse_other_run(read_finished(folder)["config"], finding.description, folder)
   return load_params(folder / "params")
 
 
@@ -133,7 +130,8 @@ def find(job: TicketJob, model: Model) -> Ticket:
   init_key, _ = jax.random.split(jax.random.key(job.config.seed))
   initial, _ = model.init(init_key)
   if job.method == "random":
-    scores = random_scores(initial, jax.random.fold_in(init_key, 1))
+    key = jax.random.fold_in(init_key, 1)
+    scores = optax.tree.random_like(key, initial, jax.random.uniform)
   else:
     scores = trained_params(job)
   mask = gsm_optax.magnitude_mask(scores, job.config.density)
@@ -160,26 +158,24 @@ def controls(ticket: Ticket, model: Model, seed: int) -> dict[str, Ticket]:
 
 
 def train(
-  name: str, ticket: Ticket, job: TicketJob, model: Model, data: Dataset
+  name: str, ticket: Ticket, job: TicketJob, setup: Setup
 ) -> tuple[float, float]:
   """The accuracy that a ticket is trained to, its zeros held, and the seconds it took.
 
-  It is trained as the base model is, for `ticket_epochs`.
+  By SGD with the base model's momentum, at GSM's learning rates and on its images.
   """
-  config = job.config
-  steps_per_epoch = len(data.train_labels) // config.batch_size
-  plain = base_phase(config, steps_per_epoch, config.ticket_epochs)
-  tx = optax.chain(plain.tx, gsm_optax.freeze_pruned(ticket.mask))
+  config, model = job.config, setup.model
+  phase = masked_phase(config, setup.steps_per_epoch, name, ticket.mask, job.epochs)
   _, batch_stats = model.init(jax.random.key(config.seed))
   with Display(job.quiet or not is_first_process()) as display:
     display.say(f"Training: {name}")
     outcome = run_phases(
-      [Phase(name, config.ticket_epochs, tx, plain.learning_rate)],
+      [phase],
       model,
-      data,
+      setup.data,
       job.folder / name,
       display,
-      description={**job.description, "method": job.method},
+      description=job.description,
       density=config.density,
       batch_size=config.batch_size,
       evaluate_every=config.evaluate_every,
@@ -197,26 +193,21 @@ def run(job: TicketJob) -> dict[str, Any]:
 
   Raises:
     DataError: if the data cannot be had.
+    ConfigError: if a number does not fit the data, the model or the devices.
     CheckpointError: if the folder holds a run that this one would overwrite, or one
       that it cannot continue.
   """
   config, folder = job.config, job.folder
-  data = load_data(job)
-  model = build_model(config, data)
-  check_density(config, model)
-  description = {**job.description, "method": job.method}
-  if is_first_process():
-    prepare_folder(folder, job.resume, description, FILES)
-  wait_for_others("folder")
-  environment = surroundings()
-
-  ticket = find(job, model)
+  if job.epochs < 0:
+    raise ConfigError(f"--ticket-epochs must be 0 or more, not {job.epochs}.")
+  setup = set_up(job, FILES)
+  ticket = find(job, setup.model)
   if is_first_process():
     ticket.save(folder / "ticket.npz")
   accuracies: dict[str, float] = {}
   wall: dict[str, float] = {}
-  for name, control in controls(ticket, model, config.seed).items():
-    accuracies[name], wall[name] = train(name, control, job, model, data)
+  for name, control in controls(ticket, setup.model, config.seed).items():
+    accuracies[name], wall[name] = train(name, control, job, setup)
   report = ticket.report
   results = {
     "preset": job.preset,
@@ -234,12 +225,12 @@ def run(job: TicketJob) -> dict[str, Any]:
     "layers": report.to_dict()["layers"],
     "wall_seconds": {**wall, "total": sum(wall.values())},
     "images_per_second": {
-      name: round(config.ticket_epochs * len(data.train_labels) / seconds)
+      name: round(job.epochs * len(setup.data.train_labels) / seconds)
       for name, seconds in wall.items()
       if seconds
     },
-    **environment,
-    "config": description,
+    **setup.environment,
+    "config": job.description,
   }
   if is_first_process():
     write_json(folder / "results.json", results)

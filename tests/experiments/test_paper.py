@@ -63,7 +63,7 @@ def test_names_and_patterns_choose():
 @pytest.fixture
 def small(monkeypatch):
   """Three entries of seconds instead of hours."""
-  short = ("--base-epochs", "2", "--gsm-epochs", "2", "--ticket-epochs", "1")
+  short = ("--base-epochs", "2", "--gsm-epochs", "2")
   quiet = (*short, "--quiet")
   plan = [
     Entry("base-0", "prune", ("digits", *quiet, "--gsm-epochs", "0")),
