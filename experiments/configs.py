@@ -45,6 +45,8 @@ class Config:
   """How GSM's learning rate falls: tenfold, twice, or along a cosine to zero."""
   input_noise: float = 0.0
   """Standard deviation of the noise added to GSM's training images, standardised."""
+  input_shift: int = 0
+  """Pixels by which each of GSM's training images is moved at most, anew each time."""
   smoothing: float | None = None
   """Decay rate of GSM's average of the saliencies; by each batch alone without."""
   fixed_after: int | None = None
@@ -115,7 +117,7 @@ def check(config: Config) -> None:
   at_least_one = ("batch_size", "evaluate_every")
   not_negative = (
     *("base_epochs", "gsm_epochs", "warmup_epochs", "seed", "held_out"),
-    *("input_noise", "density_epochs"),
+    *("input_noise", "input_shift", "density_epochs"),
     *("learning_rate", "base_learning_rate", "weight_decay", "base_weight_decay"),
   )
   below_one = ("momentum", "base_momentum")

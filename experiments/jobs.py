@@ -12,6 +12,7 @@ import optax
 import tyro
 
 import gsm_optax
+from experiments.augmentation import Augmentation
 from experiments.checkpoints import CheckpointError
 from experiments.configs import (
   PRESETS,
@@ -227,6 +228,11 @@ def gsm_schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
   )
 
 
+def augmentation(config: Config) -> Augmentation:
+  """What GSM's training images go through."""
+  return Augmentation(config.input_noise, config.input_shift)
+
+
 def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
   """GSM, as the configuration says."""
   schedule = gsm_schedule(config, steps_per_epoch)
@@ -246,7 +252,7 @@ def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
       optax.trace(config.momentum, config.nesterov),
       optax.scale_by_learning_rate(schedule),
     )
-  return Phase("gsm", config.gsm_epochs, tx, schedule, config.input_noise)
+  return Phase("gsm", config.gsm_epochs, tx, schedule, augmentation(config))
 
 
 def masked_phase(
@@ -255,7 +261,7 @@ def masked_phase(
   """As GSM trains, but by SGD with the base model's momentum, the mask's zeros held."""
   schedule = gsm_schedule(replace(config, gsm_epochs=epochs), steps_per_epoch)
   tx = optax.chain(sgd(config, schedule), gsm_optax.freeze_pruned(mask))
-  return Phase(name, epochs, tx, schedule, config.input_noise)
+  return Phase(name, epochs, tx, schedule, augmentation(config))
 
 
 def check_base(folder: Path, description: dict[str, Any]) -> None:

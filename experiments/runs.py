@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.augmentation import UNCHANGED, Augmentation
 from experiments.checkpoints import (
   CheckpointError,
   Checkpoints,
@@ -34,7 +35,7 @@ class Phase(NamedTuple):
   epochs: int
   tx: optax.GradientTransformation
   learning_rate: optax.Schedule
-  input_noise: float = 0.0
+  augmentation: Augmentation = UNCHANGED
 
 
 class Start(NamedTuple):
@@ -229,7 +230,7 @@ def run_phases(
         history = History(history.active, history.active)
       before = sum(earlier.epochs for earlier in plan[:number])
       train_epoch = make_train_epoch(
-        model, phase.tx, batch_size, mesh, phase.input_noise
+        model, phase.tx, batch_size, mesh, phase.augmentation
       )
       started = time.perf_counter() - wall.setdefault(phase.name, 0.0)
       for done in range(first + 1, phase.epochs + 1):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from experiments.augmentation import UNCHANGED, Augmentation
 from experiments.devices import split
 from experiments.models import Model
 
@@ -62,13 +63,12 @@ def make_train_epoch(
   tx: optax.GradientTransformation,
   batch_size: int,
   mesh: Mesh | None = None,
-  input_noise: float = 0.0,
+  augmentation: Augmentation = UNCHANGED,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, jax.Array]]:
   """``(state, data, key) -> (state, mean loss)``: one pass over the shuffled data.
 
   The images left over by whole batches are others in every epoch. With a mesh, each
-  batch is split over its devices. `input_noise` is the standard deviation of what is
-  added to every pixel, anew at each step (Bishop, 1995).
+  batch is split over its devices.
   """
   train_step = make_train_step(model, tx)
 
@@ -78,18 +78,16 @@ def make_train_epoch(
     images, labels = data
     steps = len(labels) // batch_size
     order = jax.random.permutation(key, len(labels))[: steps * batch_size]
-    noise_keys = jax.random.split(jax.random.fold_in(key, 1), steps)
+    keys = jax.random.split(jax.random.fold_in(key, 1), steps)
 
     def body(
       state: TrainState, inputs: tuple[jax.Array, jax.Array]
     ) -> tuple[TrainState, jax.Array]:
-      chosen, noise_key = inputs
-      batch = images[chosen]
-      if input_noise:
-        batch += input_noise * jax.random.normal(noise_key, batch.shape)
+      chosen, key = inputs
+      batch = augmentation(key, images[chosen])
       return train_step(state, split((batch, labels[chosen]), mesh))
 
-    inputs = order.reshape(steps, batch_size), noise_keys
+    inputs = order.reshape(steps, batch_size), keys
     state, losses = jax.lax.scan(body, state, inputs)
     return state, losses.mean()
 

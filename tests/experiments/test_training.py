@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.augmentation import Augmentation
 from experiments.models import Model
 from experiments.training import TrainState, make_accuracy, make_train_epoch
 
@@ -53,7 +54,7 @@ def test_an_epoch_is_its_steps_one_by_one():
   assert state.batch_stats["seen"] == 20
 
 
-def test_input_noise_is_added_anew_at_each_step():
+def test_images_are_augmented_anew_at_each_step():
   def apply(params, batch_stats, images, train):
     del train
     return jnp.zeros((len(images), 2)) * params, {
@@ -69,7 +70,8 @@ def test_input_noise_is_added_anew_at_each_step():
   params, stats = model.init(jax.random.key(0))
   images, labels = jnp.full((2000, 20), 3.0), jnp.zeros(2000, jnp.int32)
   for noise in (0.0, 0.5):
-    train_epoch = make_train_epoch(model, tx, 50, input_noise=noise)
+    augmentation = Augmentation(noise)
+    train_epoch = make_train_epoch(model, tx, 50, augmentation=augmentation)
     state = TrainState(*jax.tree.map(jnp.copy, (params, stats)), tx.init(params))
     state, _ = train_epoch(state, (images, labels), jax.random.key(7))
     mean = state.batch_stats["sum"] / 40
