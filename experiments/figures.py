@@ -176,6 +176,18 @@ def _records(name: str, folder: Path = MNIST) -> list[dict[str, Any]]:
   return [{**last_base, "epoch": 0}, *gsm]
 
 
+def _against_epochs(
+  records: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float]
+) -> tuple[list[int], list[float]]:
+  """The two coordinates of a line: each evaluation's epoch, and one number of it."""
+  epochs = [record["epoch"] for record in records]
+  return epochs, [value(record) for record in records]
+
+
+def _pruned_accuracy(record: dict[str, Any]) -> float:
+  return record["pruned_accuracy"]
+
+
 def layers(folder: Path = MNIST) -> Figure:
   """How dense each layer stays: by GSM, by magnitude, and uniformly."""
   figure = Figure(figsize=(12, 4.2), layout="constrained")
@@ -217,12 +229,14 @@ def momentum(folder: Path = MNIST) -> Figure:
   colours = ("tab:grey", "tab:olive", "tab:cyan", "crimson")
   for (beta, name), colour in zip(names.items(), colours, strict=True):
     records = _records(name, folder)
-    epochs = [record["epoch"] for record in records]
-    for axes, exponent in ((left, -3), (middle, -4)):
-      shares = [100 * share_below(record, exponent) for record in records]
-      axes.plot(epochs, shares, color=colour, label=f"β = {beta}")
-    pruned = [record["pruned_accuracy"] for record in records]
-    right.plot(epochs, pruned, color=colour, label=f"β = {beta}")
+    values: tuple[Callable[[dict[str, Any]], float], ...] = (
+      lambda record: 100 * share_below(record, -3),
+      lambda record: 100 * share_below(record, -4),
+      _pruned_accuracy,
+    )
+    for axes, value in zip((left, middle, right), values, strict=True):
+      line = _against_epochs(records, value)
+      axes.plot(*line, color=colour, label=f"β = {beta}")
   for axes, exponent in ((left, -3), (middle, -4)):
     axes.axhline(100 * 59 / 60, color="black", linestyle=":", linewidth=0.8)
     axes.set_title(f"Weights with |w| < 1e{exponent}")
@@ -251,25 +265,20 @@ def reactivation(folder: Path = MNIST) -> Figure:
   free, fixed = (
     _records(name, folder) for name in ("lenet300-each-epoch-0", "lenet300-fixed-0")
   )
-  epochs = [record["epoch"] for record in free[1:]]
   for key, label, colour in (
     ("active_set_changed", "entered", "steelblue"),
     ("reactivated", "of these, had been active before", "crimson"),
   ):
-    shares = [100 * record[key] for record in free[1:]]
-    left.plot(epochs, shares, color=colour, label=label)
+    line = _against_epochs(free[1:], lambda record, key=key: 100 * record[key])
+    left.plot(*line, color=colour, label=label)
   left.set_title("Active set of one fixed batch, from epoch to epoch")
   left.set_ylabel("% of the active set (as many leave)")
   for records, label, colour in (
     (free, "chosen at every step", "crimson"),
     (fixed, "fixed after the first epoch", "steelblue"),
   ):
-    right.plot(
-      [record["epoch"] for record in records],
-      [record["pruned_accuracy"] for record in records],
-      color=colour,
-      label=f"{label}: {records[-1]['pruned_accuracy']:.2f} %",
-    )
+    label = f"{label}: {records[-1]['pruned_accuracy']:.2f} %"
+    right.plot(*_against_epochs(records, _pruned_accuracy), color=colour, label=label)
   right.set_ylim(90, 99)
   right.set_title("Test accuracy if pruned now, 60×")
   right.set_ylabel("%")
@@ -306,8 +315,7 @@ def shrinkage(folder: Path = MNIST) -> Figure:
   )
   start = records[0]["median_magnitude"]
   axes.plot(
-    [record["epoch"] for record in records],
-    [record["median_magnitude"] / start for record in records],
+    *_against_epochs(records, lambda record: record["median_magnitude"] / start),
     *("o",),
     color="crimson",
     markersize=4,
