@@ -12,7 +12,6 @@ import optax
 import tyro
 
 import gsm_optax
-from experiments.augmentation import Augmentation
 from experiments.checkpoints import CheckpointError
 from experiments.configs import (
   PRESETS,
@@ -228,11 +227,6 @@ def gsm_schedule(config: Config, steps_per_epoch: int) -> optax.Schedule:
   )
 
 
-def augmentation(config: Config) -> Augmentation:
-  """What GSM's training images go through."""
-  return Augmentation(config.input_noise, config.input_shift)
-
-
 def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
   """GSM, as the configuration says."""
   schedule = gsm_schedule(config, steps_per_epoch)
@@ -252,7 +246,7 @@ def gsm_phase(config: Config, steps_per_epoch: int) -> Phase:
       optax.trace(config.momentum, config.nesterov),
       optax.scale_by_learning_rate(schedule),
     )
-  return Phase("gsm", config.gsm_epochs, tx, schedule, augmentation(config))
+  return Phase("gsm", config.gsm_epochs, tx, schedule, config.input_shift)
 
 
 def masked_phase(
@@ -261,7 +255,7 @@ def masked_phase(
   """As GSM trains, but by SGD with the base model's momentum, the mask's zeros held."""
   schedule = gsm_schedule(replace(config, gsm_epochs=epochs), steps_per_epoch)
   tx = optax.chain(sgd(config, schedule), gsm_optax.freeze_pruned(mask))
-  return Phase(name, epochs, tx, schedule, augmentation(config))
+  return Phase(name, epochs, tx, schedule, config.input_shift)
 
 
 def check_base(folder: Path, description: dict[str, Any]) -> None:

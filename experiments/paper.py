@@ -63,12 +63,11 @@ class Entry:
 
 RECIPES: dict[str, tuple[str, ...]] = {
   "recipe": (),
-  "no-noise": ("--input-noise", "0"),
-  "more-noise": ("--input-noise", "0.5"),
+  "no-shift": ("--input-shift", "0"),
+  "shift-2": ("--input-shift", "2"),
   "one-density": ("--start-density", "None"),
   "start-at-0.5": ("--start-density", "0.5"),
   "one-decay": ("--passive-weight-decay", "None"),
-  "one-decay-2e-3": ("--passive-weight-decay", "None", "--weight-decay", "2e-3"),
   "drops": ("--schedule", "drops"),
   "momentum-0.9": ("--momentum", "0.9"),
   "momentum-0.97": ("--momentum", "0.97"),
@@ -130,7 +129,12 @@ def mnist_entries() -> list[Entry]:
   for seed in range(5):
     add("lenet300-60x", "prune", "lenet300-mnist", seed)
     add("lenet300-fast", "prune", "lenet300-fast", seed)
+  # What the better training gives without pruning: all weights are active.
+  dense = ("--density", "1", "--start-density", "None")
   for seed in range(3):
+    add("lenet300-dense", "prune", "lenet300-fast", seed, *dense)
+    add("lenet300-far", "prune", "lenet300-far", seed)
+    add("lenet300-150x", "prune", "lenet300-far", seed, *density(150))
     add_tickets(f"lenet300-fast-{seed}", ("gsm", "magnitude", "random"))
   # Accuracy against compression.
   for compression in (12, 30, 60, 100):
@@ -152,6 +156,8 @@ def mnist_entries() -> list[Entry]:
       name = f"lenet5-{compression}x-fast"
       add(name, "prune", "lenet5-fast", seed, *density(compression))
       add_tickets(f"{name}-{seed}", ("gsm", "magnitude"))
+  for seed in range(3):
+    add("lenet5-far", "prune", "lenet5-far", seed)
   for compression in (125, 300):
     name = f"lenet5-{compression}x"
     add(name, "prune", "lenet5-mnist", 0, *density(compression))

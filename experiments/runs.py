@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.augmentation import UNCHANGED, Augmentation
 from experiments.checkpoints import (
   CheckpointError,
   Checkpoints,
@@ -35,7 +34,7 @@ class Phase(NamedTuple):
   epochs: int
   tx: optax.GradientTransformation
   learning_rate: optax.Schedule
-  augmentation: Augmentation = UNCHANGED
+  input_shift: int = 0
 
 
 class Start(NamedTuple):
@@ -230,7 +229,7 @@ def run_phases(
         history = History(history.active, history.active)
       before = sum(earlier.epochs for earlier in plan[:number])
       train_epoch = make_train_epoch(
-        model, phase.tx, batch_size, mesh, phase.augmentation
+        model, phase.tx, batch_size, mesh, phase.input_shift
       )
       started = time.perf_counter() - wall.setdefault(phase.name, 0.0)
       for done in range(first + 1, phase.epochs + 1):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from experiments.augmentation import UNCHANGED, Augmentation
+from experiments.augmentation import shifted
 from experiments.devices import split
 from experiments.models import Model
 
@@ -63,12 +63,13 @@ def make_train_epoch(
   tx: optax.GradientTransformation,
   batch_size: int,
   mesh: Mesh | None = None,
-  augmentation: Augmentation = UNCHANGED,
+  input_shift: int = 0,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, jax.Array]]:
   """``(state, data, key) -> (state, mean loss)``: one pass over the shuffled data.
 
   The images left over by whole batches are others in every epoch. With a mesh, each
-  batch is split over its devices.
+  batch is split over its devices. Each image is moved by up to `input_shift` pixels
+  along both axes, anew at each step.
   """
   train_step = make_train_step(model, tx)
 
@@ -84,7 +85,9 @@ def make_train_epoch(
       state: TrainState, inputs: tuple[jax.Array, jax.Array]
     ) -> tuple[TrainState, jax.Array]:
       chosen, key = inputs
-      batch = augmentation(key, images[chosen])
+      batch = images[chosen]
+      if input_shift:
+        batch = shifted(key, batch, input_shift)
       return train_step(state, split((batch, labels[chosen]), mesh))
 
     inputs = order.reshape(steps, batch_size), keys

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.augmentation import Augmentation
 from experiments.models import Model
 from experiments.training import TrainState, make_accuracy, make_train_epoch
 
@@ -54,30 +53,25 @@ def test_an_epoch_is_its_steps_one_by_one():
   assert state.batch_stats["seen"] == 20
 
 
-def test_images_are_augmented_anew_at_each_step():
+def test_images_are_shifted_anew_at_each_step():
   def apply(params, batch_stats, images, train):
     del train
-    return jnp.zeros((len(images), 2)) * params, {
-      "sum": batch_stats["sum"] + images,
-      "squares": batch_stats["squares"] + images**2,
-    }
+    return jnp.zeros((len(images), 2)) * params, batch_stats + images
 
-  def init(key):
-    del key
-    return jnp.ones(()), {name: jnp.zeros((50, 20)) for name in ("sum", "squares")}
-
-  model, tx = Model(init, apply), optax.sgd(0.1)
-  params, stats = model.init(jax.random.key(0))
-  images, labels = jnp.full((2000, 20), 3.0), jnp.zeros(2000, jnp.int32)
-  for noise in (0.0, 0.5):
-    augmentation = Augmentation(noise)
-    train_epoch = make_train_epoch(model, tx, 50, augmentation=augmentation)
-    state = TrainState(*jax.tree.map(jnp.copy, (params, stats)), tx.init(params))
+  model, tx = Model(lambda _: None, apply), optax.sgd(0.1)
+  image = jnp.zeros((5, 5, 1)).at[2, 2].set(1)
+  images, labels = jnp.stack([image] * 4000), jnp.zeros(4000, jnp.int32)
+  for shift in (0, 1):
+    train_epoch = make_train_epoch(model, tx, 20, input_shift=shift)
+    params, seen = jnp.ones(()), jnp.zeros((20, 5, 5, 1))
+    state = TrainState(params, seen, tx.init(params))
     state, _ = train_epoch(state, (images, labels), jax.random.key(7))
-    mean = state.batch_stats["sum"] / 40
-    deviation = jnp.sqrt(jnp.maximum(state.batch_stats["squares"] / 40 - mean**2, 0))
-    np.testing.assert_allclose(deviation.mean(), noise, rtol=0.05, atol=1e-3)
-    np.testing.assert_allclose(mean.mean(), 3, atol=0.02)
+    # Where the bright pixel was, at each of 200 steps, in each place of the batch.
+    expected = np.zeros((5, 5))
+    expected[2 - shift : 3 + shift, 2 - shift : 3 + shift] = 200 / (1 + 2 * shift) ** 2
+    counts = np.asarray(state.batch_stats)[..., 0]
+    np.testing.assert_allclose(counts, np.stack([expected] * 20), atol=25 * shift)
+    np.testing.assert_allclose(counts.mean(0), expected, atol=5 * shift)
 
 
 def test_accuracy_is_the_percentage_of_right_answers_whatever_the_batches():
