@@ -1,8 +1,5 @@
 """A training saved with Orbax goes on as if it had never stopped."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import chex
@@ -13,6 +10,7 @@ import pytest
 from regression import DENSITY, assert_falls, assert_pruned, gsm, initial_params, train
 
 import gsm_optax
+from tests.forced_devices import assert_passes_on_eight_devices
 
 TRANSFORMATIONS = {
   "gsm": gsm(),
@@ -58,13 +56,4 @@ def test_a_restored_run_ends_with_the_bits_of_an_uninterrupted_one(tx, tmp_path)
 
 def test_saved_on_eight_devices_it_goes_on_with_four():
   """Starts the tests of `eight_devices_to_four.py` where there are eight devices."""
-  tests = Path(__file__).with_name("eight_devices_to_four.py")
-  flags = os.environ.get("XLA_FLAGS", "")
-  environment = {
-    **os.environ,
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=8",
-  }
-  command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", str(tests)]
-  result = subprocess.run(command, env=environment, capture_output=True, text=True)
-  assert result.returncode == 0, result.stdout[-10000:]
+  assert_passes_on_eight_devices(Path(__file__).with_name("eight_devices_to_four.py"))
