@@ -7,7 +7,7 @@ from mkdocs.structure.files import File, Files
 
 RESULTS = Path(__file__).parents[1] / "experiments" / "results"
 
-EXPLANATIONS = ["momentum", "reactivation", "shrinkage"]
+EXPLANATIONS = ["layers", "compression", "momentum", "reactivation", "shrinkage"]
 PICTURES = [
   *("mnist/lenet300-60x-0/report.png", "selection/selection.png"),
   *(f"mnist/{name}.png" for name in EXPLANATIONS),

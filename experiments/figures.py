@@ -188,18 +188,21 @@ def _pruned_accuracy(record: dict[str, Any]) -> float:
   return record["pruned_accuracy"]
 
 
+LAYERS = (
+  ("LeNet-300-100, 60×", "lenet300-60x-0", "magnitude-lenet300-60x-0"),
+  ("LeNet-5, 125×", "lenet5-125x-fast-0", "magnitude-lenet5-125x-0"),
+)
+"""What is compared layer by layer: its name, by GSM, and by magnitude."""
+
+
 def layers(folder: Path = MNIST) -> Figure:
   """How dense each layer stays: by GSM, by magnitude, and uniformly."""
   figure = Figure(figsize=(12, 4.2), layout="constrained")
-  panels = [
-    ("LeNet-300-100, 60×", "lenet300-60x-0", "magnitude-lenet300-60x-0"),
-    ("LeNet-5, 125×", "lenet5-125x-fast-0", "ticket-lenet5-125x-fast-magnitude-0"),
-  ]
-  for axes, (title, gsm, magnitude) in zip(figure.subplots(1, 2), panels, strict=True):
-    both = [("GSM", "crimson", gsm), ("magnitude of the base", "steelblue", magnitude)]
-    for place, (label, colour, name) in enumerate(both):
-      found = _results(name, folder)
-      rows = found["layers"] if "layers" in found else found["global"]["layers"]
+  for axes, (title, gsm, magnitude) in zip(figure.subplots(1, 2), LAYERS, strict=True):
+    found = [_results(gsm, folder)["layers"]]
+    found.append(_results(magnitude, folder)["global"]["layers"])
+    styles = [("GSM", "crimson"), ("magnitude of the base", "steelblue")]
+    for place, ((label, colour), rows) in enumerate(zip(styles, found, strict=True)):
       percents = [100 * row["density"] for row in rows]
       positions = np.arange(len(rows)) + 0.4 * (place - 0.5)
       bars = axes.bar(positions, percents, 0.4, color=colour, label=label)

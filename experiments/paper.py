@@ -156,6 +156,8 @@ def mnist_entries() -> list[Entry]:
       name = f"lenet5-{compression}x-fast"
       add(name, "prune", "lenet5-fast", seed, *density(compression))
       add_tickets(f"{name}-{seed}", ("gsm", "magnitude"))
+  one_shot = ("--gsm-epochs", "0")
+  add("magnitude-lenet5-125x", "magnitude", "lenet5-fast", 0, *one_shot)
   for seed in range(3):
     add("lenet5-far", "prune", "lenet5-far", seed)
   for compression in (125, 300):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import share_below
+from experiments.figures import LAYERS, share_below
 
 Results = dict[str, dict[str, Any]]
 """The ``results.json`` of each finished entry, by its name."""
@@ -161,16 +161,16 @@ def compression_table(results: Results) -> str:
 def layers_table(results: Results) -> str:
   """Weights kept in each layer, by GSM and by magnitude."""
   rows: list[list[str]] = []
-  for model, name, compression, _ in TICKETS:
-    found = [f"ticket-{name}-{method}-0" for method in ("gsm", "magnitude")]
-    if not all(entry in results for entry in found):
+  for name, *entries in LAYERS:
+    if not all(entry in results for entry in entries):
       continue
-    gsm, magnitude = (results[entry]["layers"] for entry in found)
+    gsm, magnitude = (results[entry] for entry in entries)
+    gsm, magnitude = gsm["layers"], magnitude["global"]["layers"]
     for ours, theirs in zip(gsm, magnitude, strict=True):
       layer = ours["path"].removesuffix("/kernel")
       rows.append(
         [
-          f"{model}, {compression}, {layer}",
+          f"{name}, {layer}",
           f"{ours['size']:,}",
           f"{ours['kept']:,} ({ours['density']:.2%})",
           f"{theirs['kept']:,} ({theirs['density']:.2%})",
