@@ -12,7 +12,7 @@ takes depends on where the candidates are; the answer does not. Tried and found:
   standard deviation in cells up to a binade wide; the difference of its two parabolas
   tells its error. (In bit patterns the density has a kink at each power of two.)
 - In training on MNIST, the logarithm of the threshold changes from step to step by 0.31
-  for LeNet-300-100 and by 0.94 for LeNet-5 (standard deviation;
+  for LeNet-300-100 and by 0.91 for LeNet-5 (standard deviation;
   `experiments.benchmarks.passes`). A first survey within 13 % of the last threshold was
   predicted to be enough, and took some 3 passes; up to a factor of 2.2 from it, and
   with the other changes above, 2.1 and 2.5.
@@ -72,7 +72,7 @@ _SURVEY = np.array([-3, -1, -0.3, 0.3, 1, 3], np.float32)
 
 CLOSE = np.array([-2.3, 0, 2.3], np.float32)
 """Those of a close pass, in which each costs as much as three of a survey. A fourth
-saved no passes in training (2.06 either way)."""
+saved no passes in training (2.06 instead of 2.08)."""
 
 
 class Bracket(NamedTuple):
