@@ -10,6 +10,7 @@ from what `experiments.paper` has committed, beside which they are written.
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import jax
@@ -19,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from experiments.configs import Config, learning_rate_schedule
+from experiments.configs import learning_rate_schedule
 from experiments.measures import passive_sizes
 
 MNIST = Path(__file__).parent / "results" / "mnist"
@@ -296,7 +297,8 @@ def shrinkage(folder: Path = MNIST) -> Figure:
   figure = Figure(figsize=(7, 4.6), layout="constrained")
   axes = figure.subplots()
   records = _records("lenet300-60x-0", folder)
-  config = Config(**_results("lenet300-60x-0", folder)["config"])
+  # Not a Config: the run may be older than some field, or one may have gone since.
+  config = SimpleNamespace(**_results("lenet300-60x-0", folder)["config"])
   steps_per_epoch = IMAGES_PER_EPOCH // config.batch_size
   schedule = learning_rate_schedule(
     config.learning_rate,
