@@ -77,7 +77,7 @@ LENET5_MNIST = Config(dataset="mnist", model="lenet5", density=1 / 125)
 
 # python -m experiments.prune lenet300-fast --data-dir FOLDER
 # The paper's compression in a quarter of its epochs; see docs/recipes.md.
-# A minute or two on two CPU cores.
+# A minute or two on two CPU cores; 98.29 % → 98.87 %, mean of seeds 0 to 4.
 LENET300_FAST = Config(
   dataset="mnist",
   model="lenet300",
@@ -94,16 +94,18 @@ LENET300_FAST = Config(
 )
 
 # python -m experiments.prune lenet5-fast --data-dir FOLDER
-# About a quarter of an hour on two CPU cores.
+# About a quarter of an hour on two CPU cores; 99.17 % → 99.33 % with seed 0.
 LENET5_FAST = replace(LENET300_FAST, model="lenet5", density=1 / 125)
 
 # python -m experiments.prune lenet300-far --data-dir FOLDER
-# Farther than the paper went, by the same recipe and twice its epochs.
+# Farther than the paper went, by the same recipe in twice the epochs.
+# Two minutes on two CPU cores; 98.30 % → 98.72 %, mean of seeds 0 to 2.
 LENET300_FAR = replace(
   LENET300_FAST, density=1 / 100, gsm_epochs=120, density_epochs=48
 )
 
 # python -m experiments.prune lenet5-far --data-dir FOLDER
+# About half an hour on two CPU cores.
 LENET5_FAR = replace(LENET300_FAR, model="lenet5", density=1 / 500)
 
 PRESETS = {
