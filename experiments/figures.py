@@ -8,6 +8,7 @@ from what `experiments.paper` has committed, beside which they are written.
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -389,10 +390,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     default=tuple(EXPLANATIONS),
     args=arguments,
   )
+  missing = False
   for name in names:
     path = MNIST / f"{name}.png"
-    EXPLANATIONS[name]().savefig(path, dpi=120)
+    try:
+      figure = EXPLANATIONS[name]()
+    except FileNotFoundError as error:
+      missing = True
+      print(f"{name}: not drawn, since there is no {error.filename}", file=sys.stderr)
+      continue
+    figure.savefig(path, dpi=120)
     print(path)
+  if missing:
+    sys.exit("error: python -m experiments.paper mnist runs what is missing.")
 
 
 if __name__ == "__main__":

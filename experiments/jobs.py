@@ -54,7 +54,7 @@ class Job:
   data_dir: Path | None = None
   """Folder of the data set's standard files (default: the user's cache)."""
   out: Path | None = None
-  """Folder for what the run leaves (default: runs/PRESET-SEED)."""
+  """Folder for what the run leaves (default: one in runs/, by preset and seed)."""
   base: Path | None = None
   """Folder of a finished run whose base model to take instead of training one."""
   resume: bool = False
@@ -137,12 +137,15 @@ class Setup(NamedTuple):
   environment: dict[str, Any]
 
 
-def set_up(job: Job, files: Sequence[str] = RUN_FILES) -> Setup:
+def set_up(
+  job: Job, files: Sequence[str] = RUN_FILES, sources: Sequence[Path] = ()
+) -> Setup:
   """Checks all that can be checked before a job, then makes its folder.
 
   Args:
     job: what is to be run.
     files: all that such a job leaves in its folder.
+    sources: folders of finished runs that it takes something from, besides its base.
 
   Raises:
     DataError: if the data cannot be had.
@@ -153,6 +156,13 @@ def set_up(job: Job, files: Sequence[str] = RUN_FILES) -> Setup:
   data = load_data(job)
   model = build_model(job.config, data)
   check_density(job.config, model)
+  for source in (*sources, *([job.base] if job.base else [])):
+    read_finished(source)
+    if job.folder.resolve() in (source.resolve(), *source.resolve().parents):
+      raise CheckpointError(
+        f"{source} lies in {job.folder}, where this job's own files go: choose another"
+        " folder with --out."
+      )
   if job.base:
     check_base(job.base, job.description)
   if is_first_process():

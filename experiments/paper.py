@@ -8,9 +8,10 @@ The second makes what docs/recipes.md tells, on training images held out.
 Each entry is an ordinary run of `experiments.prune`, `experiments.tickets` or
 `experiments.magnitude`, kept in ``runs/GROUP/NAME`` with its checkpoints. When it is
 finished, what is to be committed goes to ``experiments/results/GROUP/NAME``; an entry
-that has its ``results.json`` there is not run again. All but the base models start from
-another entry's; those that are needed and not there are run first. Interrupted, the
-same command goes on where it was.
+that has its ``results.json`` there is not run again for its own sake. All but the base
+models start from another entry's run; where that is not on this machine, it is made
+first, and what is committed of it stays as it is. Interrupted, the same command goes on
+where it was.
 """
 
 import fnmatch
@@ -103,7 +104,8 @@ def mnist_entries() -> list[Entry]:
     name: str, job: str, preset: str, seed: int, *flags: str, found: str | None = None
   ) -> None:
     model = preset.split("-")[0]
-    base = None if name.startswith("base-") else f"base-{model}-{seed}"
+    alone = name.startswith("base-") or name.endswith("-random")
+    base = None if alone else f"base-{model}-{seed}"
     arguments = (preset, "--seed", str(seed), *flags)
     result.append(Entry(f"{name}-{seed}", job, arguments, base, found))
 
@@ -116,7 +118,7 @@ def mnist_entries() -> list[Entry]:
     name, seed = pruned.rsplit("-", 1)
     preset, _, _, *flags = entry.arguments
     for method in methods:
-      found = pruned if method == "gsm" else entry.base
+      found = {"gsm": pruned, "magnitude": entry.base, "random": None}[method]
       # Half of GSM's: on held-out images no worse than all 60.
       flags_of = (*flags, "--method", method, "--ticket-epochs", "30")
       add(
@@ -245,8 +247,10 @@ def run(
 
 
 def keep(entry: Entry, paper: Paper) -> None:
-  """Copies what is to be committed of a finished run."""
+  """Copies what is to be committed of a finished run, if nothing is there yet."""
   source, target = paper.runs / entry.name, paper.committed / entry.name
+  if is_finished(target):
+    return
   target.mkdir(parents=True, exist_ok=True)
   pictured = entry.name.endswith("-0") and entry.base
   names = [*COMMITTED, "report.png"] if pictured else COMMITTED
@@ -273,7 +277,10 @@ def show(all_entries: Sequence[Entry], paper: Paper, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
+  arguments = sys.argv[1:] if arguments is None else arguments
   paper = tyro.cli(Paper, prog="python -m experiments.paper", args=arguments)
+  if "--only" in arguments and not paper.only:
+    sys.exit("error: --only needs the name of an entry; see --list.")
   console = Console()
   all_entries = GROUPS[paper.group]()
   wanted = chosen(all_entries, paper.only)

@@ -23,7 +23,7 @@ from experiments.data import Dataset
 from experiments.devices import batch_mesh, is_first_process, replicate
 from experiments.measures import History, empty_history, make_measure
 from experiments.models import Model
-from experiments.recording import Display, Metrics
+from experiments.recording import Display, Metrics, write_json
 from experiments.training import Batch, TrainState, make_train_epoch
 
 
@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
 RUN_FILES = (
   *("checkpoints", "tensorboard", "base", "params", "pruned_params"),
   *("metrics.jsonl", "metrics.partial", "results.json", "results.partial"),
-  "report.png",
+  *("report.png", "job.json"),
 )
 """All that a run leaves in its folder."""
 
@@ -81,6 +81,8 @@ def prepare_folder(
   files: Sequence[str] = RUN_FILES,
 ) -> None:
   """Makes the run's folder, and clears it of the same run, finished and not resumed.
+
+  ``job.json`` keeps there what the run is, so that another is refused at once.
 
   Args:
     folder: where the run's files go.
@@ -101,9 +103,12 @@ def prepare_folder(
       f"{folder} holds files that are no run's ({', '.join(foreign[:3])}): choose"
       " another folder with --out."
     )
+  note, finished = folder / "job.json", folder / "results.json"
+  if resume and note.exists():
+    refuse_other_run(json.loads(note.read_text()), description, folder)
   if resume or not names:
+    write_json(note, description)
     return
-  finished = folder / "results.json"
   if finished.exists():
     refuse_other_run(json.loads(finished.read_text())["config"], description, folder)
   elif any(folder.rglob("checkpoints/[0-9]*")):
@@ -117,6 +122,7 @@ def prepare_folder(
       shutil.rmtree(path)
     else:
       path.unlink()
+  write_json(note, description)
 
 
 def run_phases(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from rich.markup import escape
 from rich.table import Table
 
 import gsm_optax
@@ -56,8 +57,23 @@ class Ticket(NamedTuple):
     except Exception as error:
       raise TicketError(f"{path} is no ticket: {error}") from error
     trees: dict[str, Any] = unflatten_dict(arrays, sep="/")
-    if trees.keys() != {"mask", "initial"}:
-      raise TicketError(f"{path} is no ticket: it needs masks and initial values.")
+    if trees.keys() != {"mask", "initial"} or not isinstance(source, dict):
+      raise TicketError(
+        f"{path} is no ticket: it needs masks, initial values and their source."
+      )
+    masks: dict[str, Any] = flatten_dict(trees["mask"], sep="/")
+    initial: dict[str, Any] = flatten_dict(trees["initial"], sep="/")
+    fits = masks.keys() == initial.keys() and all(
+      leaf.dtype == bool
+      and leaf.shape == initial[name].shape
+      and np.issubdtype(initial[name].dtype, np.floating)
+      for name, leaf in masks.items()
+    )
+    if not fits:
+      raise TicketError(
+        f"{path} is no ticket: each mask must be boolean, and of the shape of the"
+        " initial values of the same name."
+      )
     return cls(trees["mask"], trees["initial"], source)
 
   @property
@@ -70,7 +86,7 @@ def table(ticket: Ticket) -> Table:
   """The ticket's layers, and how it was found."""
   report = ticket.report
   found = ", ".join(f"{name} {value}" for name, value in ticket.source.items())
-  result = Table(title=f"{report.compression_ratio:.1f}× ticket ({found})")
+  result = Table(title=escape(f"{report.compression_ratio:.1f}× ticket ({found})"))
   for heading in ("layer", "weights", "kept", "density", "mean |initial|"):
     result.add_column(heading, justify="right")
   initial: dict[str, Any] = flatten_dict(ticket.initial, sep="/")

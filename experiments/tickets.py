@@ -58,7 +58,7 @@ from experiments.ticket_file import (
 
 FILES = (
   *("found", "ticket", "reinitialised", "shuffled", "ticket.npz", "ticket.partial"),
-  *("results.json", "results.partial"),
+  *("job.json", "results.json", "results.partial"),
 )
 """All that a job leaves in its folder."""
 
@@ -105,24 +105,31 @@ def shuffled(mask: Any, key: jax.Array) -> Any:
   return jax.tree.map(permuted, mask, optax.tree.split_key_like(key, mask))
 
 
-def trained_params(job: TicketJob) -> Any:
-  """The params that GSM ended with, or for `magnitude` those of the base model.
+def check_found(job: TicketJob, folder: Path) -> None:
+  """Checks that a run in which a ticket is to be found is of the job's numbers.
 
   Raises:
-    CheckpointError: if `job.found` holds no finished run, or one of other numbers.
+    ConfigError: if there is nothing to be found in it, the ticket being random.
+    CheckpointError: if `folder` holds no finished run, or one of other numbers.
   """
+  if job.method == "random":
+    raise ConfigError("--found makes no sense with --method random.")
+  if job.method == "magnitude":
+    check_base(folder, job.description)
+  else:
+    wanted = Job(job.preset, job.config).description
+    refuse_other_run(read_finished(folder)["config"], wanted, folder)
+
+
+def trained_params(job: TicketJob) -> Any:
+  """The params that GSM ended with, or for `magnitude` those of the base model."""
   by_gsm = job.method == "gsm"
   folder = job.found or job.folder / "found"
-  config = job.config if by_gsm else replace(job.config, gsm_epochs=0)
-  # The folder is the job's own: what was begun there is continued.
-  finding = Job(job.preset, config, job.data_dir, folder, job.base, True, job.quiet)
   if job.found is None:
-    prune.run(finding)
-  if not by_gsm:
-    check_base(folder, finding.description)
-    return load_base(folder).params
-  refuse_other_run(read_finished(folder)["config"], finding.description, folder)
-  return load_params(folder / "params")
+    config = job.config if by_gsm else replace(job.config, gsm_epochs=0)
+    # The folder is the job's own: what was begun there is continued.
+    prune.run(Job(job.preset, config, job.data_dir, folder, job.base, True, job.quiet))
+  return load_params(folder / "params") if by_gsm else load_base(folder).params
 
 
 def find(job: TicketJob, model: Model) -> Ticket:
@@ -200,7 +207,9 @@ def run(job: TicketJob) -> dict[str, Any]:
   config, folder = job.config, job.folder
   if job.epochs < 0:
     raise ConfigError(f"--ticket-epochs must be 0 or more, not {job.epochs}.")
-  setup = set_up(job, FILES)
+  if job.found:
+    check_found(job, job.found)
+  setup = set_up(job, FILES, [job.found] if job.found else [])
   ticket = find(job, setup.model)
   if is_first_process():
     ticket.save(folder / "ticket.npz")
@@ -272,7 +281,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
       return
   except TicketError as error:
     sys.exit(f"error: {error}")
-  what = "Find a winning ticket, rewind it, train it alone, beside two controls."
+  what = (
+    "Find a winning ticket, rewind it, train it alone, beside two controls."
+    " `inspect TICKET.npz` and `compare TICKET.npz TICKET.npz` show what was found."
+  )
   run_command_line(parse(TicketJob, "tickets", what, arguments), run)
 
 

@@ -1,10 +1,18 @@
-"""Learning rate schedules go where the paper's go."""
+"""Schedules go where the paper's go, and numbers that no run can have are refused."""
 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from experiments.configs import PRESETS, density_schedule, learning_rate_schedule
+from experiments.configs import (
+  LENET300_FAST,
+  PRESETS,
+  ConfigError,
+  check,
+  density_schedule,
+  learning_rate_schedule,
+)
 
 
 def test_the_schedule_warms_up_and_drops_tenfold_twice():
@@ -47,3 +55,17 @@ def test_mnist_presets_are_the_papers_settings():
       240,
       (160 / 240, 200 / 240),
     )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"gsm_epochs": 2}, "--density-epochs must be at most --gsm-epochs, 2"),
+    ({"fixed_after": 1}, "--fixed-after does without --passive-weight-decay"),
+  ],
+)
+def test_numbers_that_would_be_ignored_are_refused(changes, message):
+  check(LENET300_FAST)
+  check(replace(LENET300_FAST, gsm_epochs=0))
+  with pytest.raises(ConfigError, match=message):
+    check(replace(LENET300_FAST, **changes))

@@ -79,3 +79,10 @@ def test_each_is_drawn_by_name(folder, tmp_path, monkeypatch, capsys):
   assert "layers.png" in capsys.readouterr().out
   figures.main([])
   assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_what_has_not_been_run_is_not_drawn(tmp_path, monkeypatch, capsys):
+  monkeypatch.setitem(figures.EXPLANATIONS, "layers", lambda: figures.layers(tmp_path))
+  with pytest.raises(SystemExit, match="runs what is missing"):
+    figures.main(["layers"])
+  assert "layers: not drawn" in capsys.readouterr().err

@@ -109,3 +109,18 @@ def test_what_is_missing_is_run_and_what_is_finished_is_not(small, tmp_path, cap
   assert (committed / "ticket-1" / "results.json").stat().st_mtime_ns == stamp
   assert is_finished(committed / "gsm-0")
   assert not (runs / "ticket-1").exists()
+
+  # What is committed stays as it is, though the run must be made again.
+  shutil.rmtree(runs / "base-0")
+  shutil.rmtree(committed / "ticket-1")
+  stamp = (committed / "base-0" / "results.json").stat().st_mtime_ns
+  paper.main(command)
+  assert is_finished(runs / "base-0")
+  assert is_finished(committed / "ticket-1")
+  assert (committed / "base-0" / "results.json").stat().st_mtime_ns == stamp
+
+
+def test_only_needs_a_name(small, tmp_path):
+  del small
+  with pytest.raises(SystemExit, match="--only needs the name"):
+    paper.main(["mnist", "--only", "--runs-dir", str(tmp_path)])

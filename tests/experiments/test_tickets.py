@@ -111,12 +111,41 @@ def test_other_ways_to_find_a_ticket(method, finished, tmp_path, capsys):
   other = "gsm" if method == "random" else "random"
   with pytest.raises(SystemExit, match=f"another run, with method {method} instead"):
     main([*SHORT, "--method", other, "--resume", "--out", str(tmp_path)])
+  assert Ticket.load(tmp_path / "ticket.npz").source["method"] == method
 
 
 def test_a_ticket_is_not_taken_from_a_run_of_other_numbers(finished, tmp_path):
   command = [*SHORT, "--found", str(finished / "found"), "--out", str(tmp_path / "t")]
   with pytest.raises(SystemExit, match=r"density 0.05 instead of 0.1"):
     main([*command, "--density", "0.1"])
+
+
+@pytest.mark.parametrize(
+  ("found", "message"),
+  [("nowhere", "holds no finished run"), ("found", "this job's own files go")],
+)
+def test_a_refused_source_leaves_what_is_there(found, message, tmp_path):
+  common = [
+    "--base-epochs",
+    "1",
+    "--gsm-epochs",
+    "1",
+    "--ticket-epochs",
+    "0",
+    "--quiet",
+  ]
+  command = [*common, "--out", str(tmp_path)]
+  main(command)
+  before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+  with pytest.raises(SystemExit, match=message):
+    main([*command, "--found", str(tmp_path / found)])
+  assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_random_ticket_is_found_nowhere(tmp_path):
+  command = [*SHORT, "--method", "random", "--out", str(tmp_path / "t")]
+  with pytest.raises(SystemExit, match="--found makes no sense"):
+    main([*command, "--found", str(tmp_path)])
 
 
 def test_a_density_of_less_than_one_weight_is_refused(tmp_path):
@@ -151,6 +180,23 @@ def test_what_is_no_ticket_is_refused_in_a_sentence(tmp_path):
       main(["inspect", str(tmp_path / name)])
   with pytest.raises(SystemExit, match=r"usage: python -m experiments.tickets"):
     main(["compare", str(tmp_path / "text.npz")])
+
+
+def test_an_edited_ticket_is_refused_in_a_sentence(tmp_path):
+  mask, initial = np.ones((2, 3), bool), np.ones((2, 3), np.float32)
+  right = {"source": "{}", "mask/a": mask, "initial/a": initial}
+  np.savez(tmp_path / "t.npz", **right)
+  assert Ticket.load(tmp_path / "t.npz").report.kept == 6
+  for wrong in (
+    {"source": "[]"},
+    {"mask/a": np.ones((2, 3))},
+    {"initial/a": np.ones((3, 2), np.float32)},
+    {"initial/a": np.full((2, 3), "x")},
+    {"mask/b": mask},
+  ):
+    np.savez(tmp_path / "t.npz", **{**right, **wrong})
+    with pytest.raises(TicketError, match=r"t\.npz is no ticket"):
+      Ticket.load(tmp_path / "t.npz")
 
 
 def test_overlap_counts_what_both_keep():
