@@ -38,6 +38,9 @@ class Config:
   """Density at which GSM begins, if not with the final one."""
   density_epochs: float = 0
   """Epochs over which the density then falls to the final one, geometrically."""
+  active_share: float = 1.0
+  """Share of the weights to be kept that is active in each of GSM's last steps: less
+  than all where batches disagree, so that together they keep more of them alive."""
   passive_weight_decay: float | None = None
   """Weight decay where a step's gradient was zeroed; the same as elsewhere without."""
   nesterov: bool = True
@@ -149,7 +152,11 @@ def check(config: Config) -> None:
       "0 or more",
     ),
     (("fixed_after",), lambda value: value is None or value >= 1, "at least 1"),
-    (("density",), lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    (
+      ("density", "active_share"),
+      lambda value: 0 < value <= 1,
+      "above 0 and at most 1",
+    ),
     (
       ("start_density",),
       lambda value: value is None or config.density <= value <= 1,
@@ -173,6 +180,8 @@ def check(config: Config) -> None:
       if getattr(config, name) is not None:
         flag = f"--{name.replace('_', '-')}"
         raise ConfigError(f"--fixed-after does without {flag}: set that to None.")
+    if config.active_share != 1:
+      raise ConfigError("--fixed-after does without --active-share: set that to 1.")
   if config.model == "lenet5" and config.dataset == "digits":
     raise ConfigError("LeNet-5 needs images of 28×28, and those of digits are 8×8.")
 
@@ -180,13 +189,11 @@ def check(config: Config) -> None:
 def density_schedule(config: Config, steps_per_epoch: int) -> optax.ScalarOrSchedule:
   """GSM's density: constant, or falling by the same share at each step at first."""
   steps = round(config.density_epochs * steps_per_epoch)
+  final = config.density * config.active_share
   if config.start_density is None or not steps:
-    return config.density
+    return final
   return optax.exponential_decay(
-    config.start_density,
-    steps,
-    config.density / config.start_density,
-    end_value=config.density,
+    config.start_density, steps, final / config.start_density, end_value=final
   )
 
 

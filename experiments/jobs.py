@@ -1,6 +1,7 @@
 """What the jobs have in common: their command lines, and how a run is set up."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -108,8 +109,18 @@ def parse(
   )
 
 
-def run_command_line(job: AnyJob, run: Callable[[AnyJob], Any]) -> None:
-  """Runs a job; what its user can mend ends it with one sentence."""
+def run_command_line(
+  job: AnyJob,
+  run: Callable[[AnyJob], Any],
+  to_continue: str = "the same command with --resume",
+) -> None:
+  """Runs a job; what its user can mend ends it with one sentence.
+
+  Args:
+    job: what to run.
+    run: what runs it.
+    to_continue: the command that continues the job where it is interrupted.
+  """
   try:
     check(job.config)
     if job.distributed or job.coordinator_address:
@@ -118,7 +129,12 @@ def run_command_line(job: AnyJob, run: Callable[[AnyJob], Any]) -> None:
   except (ConfigError, DataError, CheckpointError, DivergenceError) as error:
     sys.exit(f"error: {error}")
   except KeyboardInterrupt:
-    sys.exit("interrupted: the same command with --resume continues the run.")
+    print(f"interrupted: {to_continue} continues the run.", file=sys.stderr)
+    # All files are closed by now. XLA's threads may still be at the epochs that were
+    # asked for, and the interpreter's orderly end takes their memory away: a crash.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(130)
 
 
 class Setup(NamedTuple):
@@ -166,7 +182,9 @@ def set_up(
   if job.base:
     check_base(job.base, job.description)
   if is_first_process():
-    prepare_folder(job.folder, job.resume, job.description, files)
+    replaces = prepare_folder(job.folder, job.resume, job.description, files)
+    if replaces and not job.quiet:
+      print(f"Running anew what is finished in {job.folder}.", flush=True)
   wait_for_others("folder")
   steps_per_epoch = len(data.train_labels) // job.config.batch_size
   return Setup(data, model, steps_per_epoch, surroundings())
@@ -268,11 +286,17 @@ def masked_phase(
   return Phase(name, epochs, tx, schedule, config.input_shift)
 
 
-def check_base(folder: Path, description: dict[str, Any]) -> None:
-  """Raises a CheckpointError unless the run in `folder` has the wanted base model."""
+def check_base(folder: Path, description: dict[str, Any], flag: str = "--base") -> None:
+  """Raises a CheckpointError unless the run in `folder` has the wanted base model.
+
+  Args:
+    folder: a finished run.
+    description: the configuration of a run that its base model is wanted for.
+    flag: the one that named the folder.
+  """
   finished = read_finished(folder)["config"]
   saved, wanted = (
     {name: numbers.get(name) for name in BASE_FIELDS}
     for numbers in (finished, description)
   )
-  refuse_other_run(saved, wanted, folder)
+  refuse_other_run(saved, wanted, folder, flag)

@@ -76,9 +76,8 @@ def run(job: MagnitudeJob) -> dict[str, Any]:
   base = job.base or folder / "base"
   if not job.base:
     only_base = replace(config, gsm_epochs=0)
-    prune.run(
-      Job(job.preset, only_base, job.data_dir, base, resume=True, quiet=job.quiet)
-    )
+    training = Job(job.preset, only_base, job.data_dir, base, None, True, job.quiet)
+    prune.run(training, shows=not job.quiet)
   check_base(base, description)
   params, batch_stats, *_ = load_base(base)
   test = replicate((data.test_images, data.test_labels), batch_mesh())

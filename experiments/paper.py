@@ -20,19 +20,22 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments import magnitude, prune, tables, tickets
+from experiments.jobs import Job, parse, run_command_line
+from experiments.magnitude import MagnitudeJob
 from experiments.tables import RESULTS
+from experiments.tickets import TicketJob
 
-JOBS: dict[str, Callable[[Sequence[str]], None]] = {
-  "prune": prune.main,
-  "tickets": tickets.main,
-  "magnitude": magnitude.main,
+JOBS: dict[str, tuple[type[Job], Callable[..., Any]]] = {
+  "prune": (Job, prune.run),
+  "tickets": (TicketJob, tickets.run),
+  "magnitude": (MagnitudeJob, magnitude.run),
 }
 COMMITTED = ("results.json", "metrics.jsonl", "ticket.npz")
 """Of the files that a run leaves; the picture of a first pruned network besides."""
@@ -242,7 +245,9 @@ def run(
     if not is_finished(paper.runs / name):
       run(by_name[name], paper, by_name, console)
   console.rule(entry.name)
-  JOBS[entry.job](commands(entry, paper))
+  kind, run_job = JOBS[entry.job]
+  job = parse(kind, entry.job, "", commands(entry, paper))
+  run_command_line(job, run_job, "the same command")
   keep(entry, paper)
 
 

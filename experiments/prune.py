@@ -32,8 +32,12 @@ from experiments.runs import load_base, run_phases
 from experiments.training import make_accuracy
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: Job, shows: bool = True) -> dict[str, Any]:
   """Runs a job to its end and returns what it writes to ``results.json``.
+
+  Args:
+    job: what to run.
+    shows: whether to print the result, as a part of another job need not.
 
   Raises:
     DataError: if the data cannot be had.
@@ -52,9 +56,10 @@ def run(job: Job) -> dict[str, Any]:
     if config.passive_weight_decay is not None:
       decay = config.passive_weight_decay
     left = shrinkage(rates, config.momentum, decay, config.nesterov)
-    display.say(f"A weight passive throughout will shrink to {left:.1g} of its size.")
-    if config.gsm_epochs and (warning := vanishing_warning(left)):
-      display.say(f"Warning: {warning}")
+    if config.gsm_epochs:
+      display.say(f"A weight passive throughout will shrink to {left:.1g} of its size.")
+      if warning := vanishing_warning(left):
+        display.say(f"Warning: {warning}")
     params, batch_stats, records, wall = run_phases(
       plan,
       model,
@@ -102,7 +107,8 @@ def run(job: Job) -> dict[str, Any]:
   if is_first_process():
     figures.report(records, results).savefig(folder / "report.png", dpi=120)
     write_json(folder / "results.json", results)
-    _show(results, report, display, job)
+    if shows:
+      _show(results, report, display, job)
   return results
 
 
@@ -112,23 +118,23 @@ def _show(
   display: Display,
   job: Job,
 ) -> None:
+  accuracies = {"base": "base_accuracy", "after GSM": "gsm_accuracy"}
+  if not job.config.gsm_epochs:
+    del accuracies["after GSM"]
+  shown = {name: f"{results[key]:.2f} %" for name, key in accuracies.items()}
+  pruned = f"{results['pruned_accuracy']:.2f} %"
+  compression = f"{results['compression_ratio']:.1f}×"
   if job.quiet:
+    before = ", ".join(f"{name} {accuracy}" for name, accuracy in shown.items())
     print(
-      f"{job.preset}, seed {results['seed']}: base {results['base_accuracy']:.2f} %,"
-      f" after GSM {results['gsm_accuracy']:.2f} %, pruned"
-      f" {results['compression_ratio']:.1f}× {results['pruned_accuracy']:.2f} %"
+      f"{job.preset}, seed {results['seed']}: {before}, pruned {compression} {pruned}"
     )
     return
   table = Table(title=f"{job.preset}, seed {results['seed']}, test accuracy")
-  for heading in ("base", "after GSM", "pruned", "compression", "seconds"):
+  for heading in (*shown, "pruned", "compression", "seconds"):
     table.add_column(heading, justify="right")
-  table.add_row(
-    f"{results['base_accuracy']:.2f} %",
-    f"{results['gsm_accuracy']:.2f} %",
-    f"{results['pruned_accuracy']:.2f} %",
-    f"{results['compression_ratio']:.1f}×",
-    f"{results['wall_seconds']['total']:.0f}",
-  )
+  seconds = f"{results['wall_seconds']['total']:.0f}"
+  table.add_row(*shown.values(), pruned, compression, seconds)
   display.console.print(table)
   display.say(str(report))
   display.say(f"The picture is {job.folder / 'report.png'}; all files: {job.folder}")

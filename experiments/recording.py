@@ -162,7 +162,7 @@ def surroundings() -> dict[str, Any]:
       "platform": device.platform,
       "kind": _processor() if device.platform == "cpu" else device.device_kind,
       "count": jax.device_count(),
-      "cpu_cores": os.cpu_count(),
+      "cpu_cores": _usable_cores(),
     },
     "versions": {
       "python": platform.python_version(),
@@ -170,6 +170,13 @@ def surroundings() -> dict[str, Any]:
     },
     "git_commit": _git_commit(),
   }
+
+
+def _usable_cores() -> int | None:
+  """Those that this process may use: XLA's rounding differs with their number."""
+  if hasattr(os, "sched_getaffinity"):  # not on macOS
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count()
 
 
 def _processor() -> str:

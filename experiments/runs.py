@@ -79,7 +79,7 @@ def prepare_folder(
   resume: bool,
   description: dict[str, Any],
   files: Sequence[str] = RUN_FILES,
-) -> None:
+) -> bool:
   """Makes the run's folder, and clears it of the same run, finished and not resumed.
 
   ``job.json`` keeps there what the run is, so that another is refused at once.
@@ -89,6 +89,9 @@ def prepare_folder(
     resume: whether to keep what an earlier run of the same numbers has left.
     description: identifies the run; JSON.
     files: all that such a run leaves there.
+
+  Returns:
+    Whether the same run was finished there, and its files are gone now.
 
   Raises:
     CheckpointError: if it holds an unfinished run, another run, or files that are no
@@ -108,8 +111,9 @@ def prepare_folder(
     refuse_other_run(json.loads(note.read_text()), description, folder)
   if resume or not names:
     write_json(note, description)
-    return
-  if finished.exists():
+    return False
+  replaces = finished.exists()
+  if replaces:
     refuse_other_run(json.loads(finished.read_text())["config"], description, folder)
   elif any(folder.rglob("checkpoints/[0-9]*")):
     raise CheckpointError(
@@ -123,6 +127,7 @@ def prepare_folder(
     else:
       path.unlink()
   write_json(note, description)
+  return replaces
 
 
 def run_phases(
@@ -288,9 +293,16 @@ def load_base(folder: Path) -> Start:
 
 
 def refuse_other_run(
-  saved: dict[str, Any], wanted: dict[str, Any], folder: Path
+  saved: dict[str, Any], wanted: dict[str, Any], folder: Path, flag: str = "--out"
 ) -> None:
-  """Raises a CheckpointError that names what differs between two configurations."""
+  """Raises a CheckpointError that names what differs between two configurations.
+
+  Args:
+    saved: the configuration in the folder.
+    wanted: the one that should be there.
+    folder: the folder.
+    flag: the one that named the folder.
+  """
   differences = [
     f"{name} {saved.get(name)} instead of {wanted.get(name)}"
     for name in sorted(saved.keys() | wanted.keys())
@@ -299,5 +311,5 @@ def refuse_other_run(
   if differences:
     raise CheckpointError(
       f"{folder} holds another run, with {', '.join(differences)}:"
-      " give the same flags, or choose another folder with --out."
+      f" give the same flags, or choose another folder with {flag}."
     )

@@ -1,6 +1,7 @@
 """A winning ticket as a file: a mask and the initial values of the weights it keeps."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ class Ticket(NamedTuple):
       TicketError: if the file is missing or no ticket.
     """
     try:
-      with np.load(path) as archive:
+      # Of any other file NumPy says that it is pickled, and how to load it even so.
+      with zipfile.ZipFile(path), np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
       source = json.loads(str(arrays.pop("source")))
     except Exception as error:

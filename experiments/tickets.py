@@ -115,10 +115,10 @@ def check_found(job: TicketJob, folder: Path) -> None:
   if job.method == "random":
     raise ConfigError("--found makes no sense with --method random.")
   if job.method == "magnitude":
-    check_base(folder, job.description)
+    check_base(folder, job.description, "--found")
   else:
     wanted = Job(job.preset, job.config).description
-    refuse_other_run(read_finished(folder)["config"], wanted, folder)
+    refuse_other_run(read_finished(folder)["config"], wanted, folder, "--found")
 
 
 def trained_params(job: TicketJob) -> Any:
@@ -128,7 +128,8 @@ def trained_params(job: TicketJob) -> Any:
   if job.found is None:
     config = job.config if by_gsm else replace(job.config, gsm_epochs=0)
     # The folder is the job's own: what was begun there is continued.
-    prune.run(Job(job.preset, config, job.data_dir, folder, job.base, True, job.quiet))
+    finding = Job(job.preset, config, job.data_dir, folder, job.base, True, job.quiet)
+    prune.run(finding, shows=not job.quiet)
   return load_params(folder / "params") if by_gsm else load_base(folder).params
 
 

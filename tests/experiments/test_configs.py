@@ -35,6 +35,7 @@ def test_a_cosine_falls_to_zero_after_the_warm_up():
 def test_the_density_falls_by_the_same_share_at_each_step_and_then_stays():
   config = replace(PRESETS["digits"], density=0.01)
   assert density_schedule(config, 10) == 0.01
+  assert density_schedule(replace(config, active_share=0.5), 10) == 0.005
   config = replace(config, start_density=0.1, density_epochs=2)
   densities = [float(density_schedule(config, 10)(step)) for step in range(40)]
   np.testing.assert_allclose(densities[:21], 0.1 ** (1 + np.arange(21) / 20), rtol=1e-5)

@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from experiments import paper
-from experiments.jobs import Job, parse
-from experiments.magnitude import MagnitudeJob
+from experiments.jobs import parse
 from experiments.paper import (
   GROUPS,
+  JOBS,
   Entry,
   Paper,
   chosen,
@@ -17,9 +17,6 @@ from experiments.paper import (
   is_finished,
   mnist_entries,
 )
-from experiments.tickets import TicketJob
-
-KINDS = {"prune": Job, "tickets": TicketJob, "magnitude": MagnitudeJob}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -28,14 +25,14 @@ def test_every_entry_is_a_job_that_its_module_takes(group):
   by_name = {entry.name: entry for entry in entries}
   assert len(by_name) == len(entries)
   for entry in entries:
-    job = parse(KINDS[entry.job], entry.job, "", commands(entry, Paper()))
+    job = parse(JOBS[entry.job][0], entry.job, "", commands(entry, Paper()))
     assert job.resume
     assert str(job.config.seed) == entry.name.split("-")[-1]
     # What is needed comes first, has the same seed, and is of the same model.
     for name in entry.needs:
       needed = by_name[name]
       assert list(by_name).index(name) < list(by_name).index(entry.name)
-      other = parse(KINDS[needed.job], needed.job, "", commands(needed, Paper()))
+      other = parse(JOBS[needed.job][0], needed.job, "", commands(needed, Paper()))
       assert other.config.seed == job.config.seed
       assert other.config.model == job.config.model
 

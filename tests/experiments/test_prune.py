@@ -142,6 +142,23 @@ def test_quiet_prints_one_line(tmp_path, capsys):
   output = capsys.readouterr().out
   assert output.count("\n") == 1
   assert "pruned 20.0×" in output
+  assert "GSM" not in output
+
+
+def test_an_interrupt_ends_a_run_in_a_sentence(tmp_path):
+  command = [sys.executable, "-m", "experiments.prune", "--out", str(tmp_path / "run")]
+  process = subprocess.Popen(
+    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  )
+  assert process.stdout
+  while "base epoch 0" not in process.stdout.readline():
+    assert process.poll() is None
+  # The first twenty epochs are under way then, in XLA's threads.
+  time.sleep(4)
+  process.send_signal(signal.SIGINT)
+  _, errors = process.communicate()
+  assert errors == "interrupted: the same command with --resume continues the run.\n"
+  assert process.returncode == 130
 
 
 def test_a_run_with_the_base_of_another_is_the_run_that_trains_its_own(
@@ -167,6 +184,8 @@ def test_a_base_of_another_recipe_is_refused(finished, tmp_path):
   out = ["--out", str(tmp_path / "run")]
   with pytest.raises(SystemExit, match="with base_epochs 4 instead of 5"):
     main([*SHORT, "--base-epochs", "5", "--base", str(finished), *out])
+  with pytest.raises(SystemExit, match="choose another folder with --base"):
+    main([*SHORT, "--seed", "1", "--base", str(finished), *out])
   with pytest.raises(SystemExit, match="holds no finished run of"):
     main([*SHORT, "--base", str(tmp_path), *out])
 
@@ -217,17 +236,18 @@ def test_a_killed_run_resumed_is_the_run_that_was_not_killed(finished, tmp_path)
     )
 
 
-def test_a_finished_run_is_replaced_but_other_files_are_not(tmp_path):
+def test_a_finished_run_is_replaced_but_other_files_are_not(tmp_path, capsys):
   (tmp_path / "thesis.tex").write_text("")
   for resume in ([], ["--resume"]):
     with pytest.raises(SystemExit, match=r"no run's \(thesis.tex\)"):
       main([*SHORT, *resume, "--out", str(tmp_path)])
   assert (tmp_path / "thesis.tex").exists()
   (tmp_path / "thesis.tex").unlink()
-  short = ["--base-epochs", "1", "--gsm-epochs", "1", "--quiet", "--out"]
-  for _ in range(2):
+  short = ["--base-epochs", "1", "--gsm-epochs", "1", "--out"]
+  for again in (False, True):
     main([*short, str(tmp_path / "run")])
     assert len(records(tmp_path / "run")) == 3
+    assert ("Running anew what is finished in" in capsys.readouterr().out) == again
   with pytest.raises(
     SystemExit, match=r"another run, with density 0.05 instead of 0.5"
   ):
