@@ -1,25 +1,31 @@
-"""Shows committed pictures of the results in the pages, from where they lie."""
+"""Shows committed pictures of the results in the pages, from where they lie.
 
+A page names them as in the repository, ``../experiments/results/…``, so that they are
+seen there too.
+"""
+
+import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-RESULTS = Path(__file__).parents[1] / "experiments" / "results"
-
-EXPLANATIONS = ["layers", "compression", "momentum", "reactivation", "shrinkage"]
-PICTURES = [
-  *("mnist/lenet300-60x-0/report.png", "selection/selection.png"),
-  *(f"mnist/{name}.png" for name in EXPLANATIONS),
-]
-"""Each becomes ``pictures/NAME``."""
+DOCS = Path(__file__).parent
+PICTURE = re.compile(r"\]\((\.\./experiments/results/[^)]+\.png)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-  """Adds the pictures to the files of the site."""
-  for picture in PICTURES:
-    path = RESULTS / picture
+  """Adds the pictures of all pages to the files of the site."""
+  text = "".join(page.read_text() for page in sorted(DOCS.glob("*.md")))
+  for picture in sorted(set(PICTURE.findall(text))):
+    path = (DOCS / picture).resolve()
     files.append(
       File.generated(config, f"pictures/{path.name}", abs_src_path=str(path))
     )
   return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+  """Names them as they are in the site."""
+  return PICTURE.sub(lambda match: f"](pictures/{Path(match[1]).name})", markdown)

@@ -10,6 +10,7 @@ from what `experiments.paper` has committed, beside which they are written.
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -378,20 +379,22 @@ EXPLANATIONS: dict[str, Callable[[], Figure]] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+Explanation = Literal["layers", "momentum", "reactivation", "shrinkage", "compression"]
+
+
+@dataclass(frozen=True)
+class Drawing:
   """Draws what is named, or everything."""
-  names = tyro.cli(
-    tyro.conf.Positional[
-      tuple[
-        Literal["layers", "momentum", "reactivation", "shrinkage", "compression"], ...
-      ]
-    ],
-    prog="python -m experiments.figures",
-    default=tuple(EXPLANATIONS),
-    args=arguments,
-  )
+
+  names: tyro.conf.Positional[tuple[Explanation, ...]] = ()
+  """Which pictures (default: all)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """The command line."""
+  drawing = tyro.cli(Drawing, prog="python -m experiments.figures", args=arguments)
   missing = False
-  for name in names:
+  for name in drawing.names or EXPLANATIONS:
     path = MNIST / f"{name}.png"
     try:
       figure = EXPLANATIONS[name]()

@@ -57,5 +57,5 @@ def test_the_site_builds_without_a_warning(tmp_path):
   api = (tmp_path / "api" / "index.html").read_text()
   for leftover in (".. math::", ":math:", "`_"):
     assert leftover not in api
-  for picture in ("report.png", "selection.png"):
+  for picture in ("report.png", "selection.png", "layers.png"):
     assert (tmp_path / "pictures" / picture).exists()
