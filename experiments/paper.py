@@ -83,19 +83,43 @@ RECIPES: dict[str, tuple[str, ...]] = {
 }
 """What each variant of the preset `lenet300-fast` changes."""
 
+SHARES = {"150x": ("1", "0.9", "0.8"), "500x": ("1", "0.87")}
+"""Active shares of the presets `lenet300-far` and `lenet5-far` at these compressions."""
+
 
 def recipe_entries() -> list[Entry]:
-  """The preset `lenet300-fast` and its variants, measured on held-out images."""
+  """The recipes and their variants, measured on held-out images."""
   result: list[Entry] = []
+  held_out = ("--held-out", "5000")
+  sparse = ("--evaluate-every", "20")
   for seed in range(3):
-    common = ("lenet300-fast", "--seed", str(seed), "--held-out", "5000")
+    common = ("lenet300-fast", "--seed", str(seed), *held_out)
     base = f"base-{seed}"
     result.append(Entry(base, "prune", (*common, "--gsm-epochs", "0")))
     for name, flags in RECIPES.items():
       # What the base model depends on too needs one of its own.
       own = "--batch-size" in flags or "--no-nesterov" in flags
-      arguments = (*common, *flags, "--evaluate-every", "20")
+      arguments = (*common, *flags, *sparse)
       result.append(Entry(f"{name}-{seed}", "prune", arguments, None if own else base))
+    common = (
+      "lenet300-far",
+      "--seed",
+      str(seed),
+      *held_out,
+      "--density",
+      repr(1 / 150),
+    )
+    for share in SHARES["150x"]:
+      arguments = (*common, "--active-share", share, *sparse)
+      result.append(Entry(f"150x-share-{share}-{seed}", "prune", arguments, base))
+  # Half the epochs, from a base model of fewer: a quarter of an hour each, on one core.
+  common = ("lenet5-far", "--seed", "0", *held_out, "--base-epochs", "12", *sparse)
+  result.append(Entry("base-lenet5-0", "prune", (*common, "--gsm-epochs", "0")))
+  shorter = ("--gsm-epochs", "60", "--density-epochs", "24")
+  for share in SHARES["500x"]:
+    arguments = (*common, *shorter, "--active-share", share)
+    entry = Entry(f"500x-share-{share}-0", "prune", arguments, "base-lenet5-0")
+    result.append(entry)
   return result
 
 
