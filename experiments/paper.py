@@ -84,7 +84,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
 """What each variant of the preset `lenet300-fast` changes."""
 
 SHARES = {"150x": ("1", "0.9", "0.8"), "500x": ("1", "0.87")}
-"""Active shares of the presets `lenet300-far` and `lenet5-far` at these compressions."""
+"""Active shares for `lenet300-far` and `lenet5-far` at these compressions."""
 
 
 def recipe_entries() -> list[Entry]:
@@ -101,16 +101,9 @@ def recipe_entries() -> list[Entry]:
       own = "--batch-size" in flags or "--no-nesterov" in flags
       arguments = (*common, *flags, *sparse)
       result.append(Entry(f"{name}-{seed}", "prune", arguments, None if own else base))
-    common = (
-      "lenet300-far",
-      "--seed",
-      str(seed),
-      *held_out,
-      "--density",
-      repr(1 / 150),
-    )
+    far = ("lenet300-far", "--seed", str(seed), *held_out, "--density", repr(1 / 150))
     for share in SHARES["150x"]:
-      arguments = (*common, "--active-share", share, *sparse)
+      arguments = (*far, "--active-share", share, *sparse)
       result.append(Entry(f"150x-share-{share}-{seed}", "prune", arguments, base))
   # Half the epochs, from a base model of fewer: a quarter of an hour each, on one core.
   common = ("lenet5-far", "--seed", "0", *held_out, "--base-epochs", "12", *sparse)

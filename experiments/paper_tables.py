@@ -235,6 +235,47 @@ def recipes_table(folder: Path) -> str:
   return table(["run", "", "base, %", "after GSM, %", "pruned, %", "seeds"], rows)
 
 
+SHARE_LABELS = {
+  "150x-share-1": "LeNet-300-100, 150×",
+  "150x-share-0.9": "",
+  "150x-share-0.8": "",
+  "500x-share-1": "LeNet-5, 500×, 60 epochs",
+  "500x-share-0.87": "",
+}
+"""Each model and compression, by the names of the runs that compare active shares."""
+
+
+def shares_table(folder: Path) -> str:
+  """What stays alive, and what pruning costs, with fewer weights active than kept."""
+  results = read(folder)
+  rows: list[list[str]] = []
+  for name, label in SHARE_LABELS.items():
+    cells = [f"`{name}`", label, name.rsplit("-", 1)[1]]
+    runs = of_all_seeds(results, name)
+    if not runs:
+      rows.append([*cells, MISSING, "", "", "", ""])
+      continue
+    alive: list[float] = []
+    for run in runs:
+      path = folder / f"{name}-{run['seed']}" / "metrics.jsonl"
+      record = json.loads(path.read_text().splitlines()[-1])
+      size = sum(record["log10_magnitude"]["counts"])
+      alive.append(size * (1 - share_below(record, -3)))
+    accuracies = [mean(runs, f"{part}_accuracy") for part in ("gsm", "pruned")]
+    rows.append(
+      [
+        *cells,
+        f"{runs[0]['num_kept']:,}",
+        f"{statistics.mean(alive):,.0f}",
+        f"{accuracies[0]:.2f}",
+        f"**{accuracies[1]:.2f}**",
+        str(len(runs)),
+      ]
+    )
+  headings = ["run", "", "active share", "kept", "weights with \\|w\\| ≥ 1e-3"]
+  return table([*headings, "after GSM, %", "pruned, %", "seeds"], rows)
+
+
 def paper_tables(folder: Path) -> dict[str, str]:
   """Every table of a folder of results, by the name in its marks."""
   mnist = folder / "mnist"
@@ -250,4 +291,5 @@ def paper_tables(folder: Path) -> dict[str, str]:
     **made,
     "paper-momentum": momentum_table(mnist, results),
     "recipes": recipes_table(folder / "recipes"),
+    "shares": shares_table(folder / "recipes"),
   }

@@ -32,6 +32,7 @@ def results_of(entry):
     }
   return {
     **common,
+    "num_kept": 30,
     "gsm_accuracy": 97.5,
     "pruned_accuracy": 97.0 + seed / 10,
     "wall_seconds": {"total": 120.0},

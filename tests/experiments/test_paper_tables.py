@@ -2,8 +2,14 @@
 
 import pytest
 
-from experiments.paper import RECIPES, mnist_entries
-from experiments.paper_tables import MISSING, RECIPE_LABELS, paper_tables, read
+from experiments.paper import RECIPES, SHARES, mnist_entries, recipe_entries
+from experiments.paper_tables import (
+  MISSING,
+  RECIPE_LABELS,
+  SHARE_LABELS,
+  paper_tables,
+  read,
+)
 from tests.experiments.committed import write_results
 
 
@@ -53,6 +59,17 @@ def test_the_other_tables(folder):
   assert betas[0][1:] == ["40.00%", "40.00%", "97.50", "97.00"]
 
 
+def test_active_shares_stand_beside_what_stays_alive(tmp_path):
+  entries = [entry for entry in recipe_entries() if "share" in entry.name]
+  write_results(tmp_path / "recipes", entries)
+  first, *_, last = rows(paper_tables(tmp_path)["shares"])
+  assert first == [
+    *("`150x-share-1`", "LeNet-300-100, 150×", "1", "30", "60", "97.50", "**97.10**"),
+    "3",
+  ]
+  assert last[:3] == ["`500x-share-0.87`", "", "0.87"]
+
+
 def test_what_has_not_been_run_is_said_to_be_missing(tmp_path):
   for name, table in paper_tables(tmp_path).items():
     cells = [cell for row in rows(table) for cell in row]
@@ -69,3 +86,7 @@ def test_what_has_not_been_run_is_said_to_be_missing(tmp_path):
 
 def test_every_variant_of_the_recipe_has_a_row():
   assert RECIPE_LABELS.keys() == RECIPES.keys()
+  runs = [f"{size}-share-{share}" for size in SHARES for share in SHARES[size]]
+  assert list(SHARE_LABELS) == runs
+  names = {entry.name for entry in recipe_entries()}
+  assert {f"{run}-0" for run in runs} <= names
