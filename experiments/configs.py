@@ -109,9 +109,8 @@ LENET300_FAR = replace(
 )
 
 # python -m experiments.prune lenet5-far --data-dir FOLDER
-# About fifty minutes with its base model, on one CPU core; 99.17 % → 98.85 %
-# with seed 0.
-LENET5_FAR = replace(LENET300_FAR, model="lenet5", density=1 / 500)
+# The recipe of lenet5-fast, with fewer weights active.
+LENET5_FAR = replace(LENET5_FAST, density=1 / 500, active_share=0.87)
 
 PRESETS = {
   "digits": DIGITS,

@@ -239,7 +239,7 @@ SHARE_LABELS = {
   "150x-share-1": "LeNet-300-100, 150×",
   "150x-share-0.9": "",
   "150x-share-0.8": "",
-  "500x-share-1": "LeNet-5, 500×, 60 epochs",
+  "500x-share-1": "LeNet-5, 500×",
   "500x-share-0.87": "",
 }
 """Each model and compression, by the names of the runs that compare active shares."""
