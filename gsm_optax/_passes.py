@@ -41,7 +41,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from gsm_optax._counting import Count, count_true, total
 from gsm_optax._patterns import infinity
@@ -303,9 +303,11 @@ def _sum_within_devices(arrays: list[jax.Array]) -> list[jax.Array]:
     return arrays
   pieces = math.gcd(shape[-1], sharding.mesh.size)
   shape = (*shape[:-1], pieces, shape[-1] // pieces)
-  explicit = sharding.mesh.are_all_axes_explicit
-  spec = PartitionSpec(*sharding.spec, None) if explicit else None
-  taken_apart = [jnp.reshape(x, shape, out_sharding=spec) for x in arrays]
+  wanted = None
+  if sharding.mesh.are_all_axes_explicit:
+    # With its mesh: that of `jax.set_mesh` may be another, or there may be none.
+    wanted = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec, None))
+  taken_apart = [jnp.reshape(x, shape, out_sharding=wanted) for x in arrays]
   return reduce_together(taken_apart, (len(shape) - 1,))
 
 

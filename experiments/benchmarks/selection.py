@@ -11,6 +11,7 @@ same run: what no method can do without. Ten minutes on two CPU cores.
 import importlib
 import importlib.util
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,8 +78,11 @@ def shapes_of(model: str) -> list[tuple[int, ...]]:
     return [(784, 300), (300, 100), (100, 10)]
   if model == "resnet50":
     return list(resnet50_kernels())
-  side = 1024 if float(model) < 5e7 else 2048
-  return [(side, side)] * max(1, round(float(model) / side**2))
+  number = float(model)
+  if number <= 0:
+    raise ValueError(f"a model of {model} weights")
+  side = 1024 if number < 5e7 else 2048
+  return [(side, side)] * max(1, round(number / side**2))
 
 
 def make_tree(
@@ -240,9 +244,37 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
     console.print(table)
 
 
+def check(benchmark: Benchmark) -> None:
+  """Ends the program with a sentence about what cannot be measured."""
+  if not (benchmark.models and benchmark.densities and benchmark.dtypes):
+    sys.exit("error: --models, --densities and --dtypes must not be empty.")
+  if not all(0 < density <= 1 for density in benchmark.densities):
+    sys.exit("error: --densities must be above 0 and at most 1.")
+  if not 0 <= benchmark.zeros <= 1:
+    sys.exit("error: --zeros must be from 0 to 1.")
+  if not 0 < benchmark.seconds < math.inf:
+    sys.exit("error: --seconds must be above 0.")
+  if benchmark.devices < 1:
+    sys.exit("error: --devices must be at least 1.")
+  for model in benchmark.models:
+    try:
+      leading = [shape[0] for shape in shapes_of(model)]
+    except (ValueError, OverflowError):
+      leading = []
+    if not leading:
+      sys.exit(
+        f"error: no model {model!r}: lenet300, resnet50, or a number of weights."
+      )
+    if any(length % benchmark.devices for length in leading):
+      sys.exit(f"error: the layers of {model} cannot be split over --devices evenly.")
+
+
 def main() -> None:
   """The command line."""
-  benchmark = tyro.cli(Benchmark, description=__doc__)
+  benchmark = tyro.cli(
+    Benchmark, prog="python -m experiments.benchmarks.selection", description=__doc__
+  )
+  check(benchmark)
   if benchmark.devices > 1:
     jax.config.update("jax_num_cpu_devices", benchmark.devices)
   console = Console()

@@ -14,6 +14,7 @@ in another order. Six minutes on two CPU cores.
 import importlib
 import importlib.util
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -217,7 +218,13 @@ def measure(
 
 def main() -> None:
   """The command line."""
-  benchmark = tyro.cli(Benchmark, description=__doc__)
+  benchmark = tyro.cli(
+    Benchmark, prog="python -m experiments.benchmarks.step", description=__doc__
+  )
+  if min(len(benchmark.models), benchmark.steps, benchmark.repeats) < 1:
+    sys.exit("error: --models, --steps and --repeats must not be empty or 0.")
+  if not benchmark.seconds > 0:
+    sys.exit(f"error: --seconds must be above 0, not {benchmark.seconds}.")
   console = Console()
   rows: list[dict[str, Any]] = []
   for case in benchmark.models:

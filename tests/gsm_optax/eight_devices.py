@@ -98,6 +98,18 @@ def test_every_layout_gives_the_bits_of_one_device(layout, kind, on_one_device):
     )
 
 
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_explicit_axes_need_no_mesh_to_be_set(layout, on_one_device):
+  mesh, tx = mesh_of(AxisType.Explicit), transformation()
+  params, gradients, earlier = (
+    place(values, mesh, layout) for values in (PARAMS, GRADIENTS, EARLIER)
+  )
+  _, state = jax.jit(tx.update)(earlier, tx.init(params), params)
+  updates, state = jax.jit(tx.update)(gradients, state, params)
+  chex.assert_trees_all_equal((updates, state), on_one_device)
+  assert gsm_optax.global_threshold(params, 9) == gsm_optax.global_threshold(PARAMS, 9)
+
+
 def compiled_update(layout, kind=AxisType.Auto):
   mesh, tx = mesh_of(kind), transformation()
   params, gradients = (place(values, mesh, layout) for values in (PARAMS, GRADIENTS))
