@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
@@ -180,7 +180,9 @@ def measure(
   n = sum(leaf.size for leaf in gradients)
   q = gsm_optax.sparsity_report(gsm_optax.prune(weights, density)).kept
   if benchmark.devices > 1:
-    mesh = jax.make_mesh((benchmark.devices,), ("shard",))
+    # `lax.top_k` takes no array that is split along explicit axes.
+    kinds = (AxisType.Auto,)
+    mesh = jax.make_mesh((benchmark.devices,), ("shard",), axis_types=kinds)
     place = NamedSharding(mesh, PartitionSpec("shard"))
     gradients, weights, earlier = jax.device_put((gradients, weights, earlier), place)
 

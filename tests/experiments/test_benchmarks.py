@@ -1,10 +1,24 @@
-"""The benchmarks refuse what they cannot measure, before anything is overwritten."""
+"""The benchmarks measure on several devices, and refuse what they cannot measure."""
 
+import json
+import subprocess
 import sys
 
 import pytest
 
 from experiments.benchmarks import selection, step
+
+
+def test_leaves_are_split_over_devices(tmp_path):
+  flags = ["--models", "lenet300", "--devices", "2", "--seconds", "0.001"]
+  command = [sys.executable, "-m", "experiments.benchmarks.selection", *flags]
+  command += ["--out", str(tmp_path)]
+  result = subprocess.run(command, capture_output=True, text=True)
+  assert result.returncode == 0, result.stderr[-2000:]
+  (row,) = json.loads((tmp_path / "selection.json").read_text())["rows"]
+  assert row["devices"] == 2
+  assert {"pass", "keep_top_saliency", "lax.top_k"} <= row["seconds"].keys()
+  assert (tmp_path / "selection.png").exists()
 
 
 @pytest.mark.parametrize(
