@@ -103,13 +103,14 @@ LENET5_FAST = replace(LENET300_FAST, model="lenet5", density=1 / 125)
 
 # python -m experiments.prune lenet300-far --data-dir FOLDER
 # Farther than the paper went, by the same recipe in twice the epochs.
-# Two minutes on two CPU cores; 98.30 % → 98.72 %, mean of seeds 0 to 2.
+# Three minutes on one CPU core; 98.26 % → 98.68 %, mean of seeds 0 to 2.
 LENET300_FAR = replace(
   LENET300_FAST, density=1 / 100, active_share=0.9, gsm_epochs=120, density_epochs=48
 )
 
 # python -m experiments.prune lenet5-far --data-dir FOLDER
-# The recipe of lenet5-fast, with fewer weights active.
+# The recipe of lenet5-fast, with fewer weights active. About forty minutes with its base
+# model, on one CPU core; 99.23 % → 98.86 % with seed 0.
 LENET5_FAR = replace(LENET5_FAST, density=1 / 500, active_share=0.87)
 
 PRESETS = {
