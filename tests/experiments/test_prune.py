@@ -146,7 +146,7 @@ def test_quiet_prints_one_line(tmp_path, capsys):
 
 
 def test_an_interrupt_ends_a_job_at_once_in_a_sentence(monkeypatch, capsys):
-  def interrupted(job):
+  def interrupted(_):
     raise KeyboardInterrupt
 
   codes = []
