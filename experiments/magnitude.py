@@ -34,7 +34,10 @@ from experiments.recording import Display, write_json
 from experiments.runs import Start, load_base, run_phases
 from experiments.training import make_accuracy
 
-FILES = ("base", "global", "uniform", "job.json", "results.json", "results.partial")
+FILES = (
+  *("base", "global", "uniform", "job.json", "job.partial"),
+  *("results.json", "results.partial"),
+)
 """All that a job leaves in its folder."""
 
 

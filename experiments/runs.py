@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
 RUN_FILES = (
   *("checkpoints", "tensorboard", "base", "params", "pruned_params"),
   *("metrics.jsonl", "metrics.partial", "results.json", "results.partial"),
-  *("report.png", "job.json"),
+  *("report.png", "job.json", "job.partial"),
 )
 """All that a run leaves in its folder."""
 

@@ -58,7 +58,7 @@ from experiments.ticket_file import (
 
 FILES = (
   *("found", "ticket", "reinitialised", "shuffled", "ticket.npz", "ticket.partial"),
-  *("job.json", "results.json", "results.partial"),
+  *("job.json", "job.partial", "results.json", "results.partial"),
 )
 """All that a job leaves in its folder."""
 

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 import gsm_optax
+from experiments import magnitude, tickets
 from experiments.checkpoints import load_params
 from experiments.jobs import Job, parse, run_command_line
 from experiments.prune import main
+from experiments.runs import RUN_FILES, prepare_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -143,6 +145,13 @@ def test_quiet_prints_one_line(tmp_path, capsys):
   assert output.count("\n") == 1
   assert "pruned 20.0×" in output
   assert "GSM" not in output
+
+
+@pytest.mark.parametrize("files", [RUN_FILES, tickets.FILES, magnitude.FILES])
+def test_half_a_note_of_a_killed_job_is_its_own(files, tmp_path):
+  (tmp_path / "job.partial").write_text("{")
+  assert not prepare_folder(tmp_path, False, {"seed": 0}, files)
+  assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
 
 
 def test_an_interrupt_ends_a_job_at_once_in_a_sentence(monkeypatch, capsys):
