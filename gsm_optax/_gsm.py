@@ -12,7 +12,7 @@ from gsm_optax._decay import add_passive_decay, difference
 from gsm_optax._passes import Scores
 from gsm_optax._patterns import bit_pattern
 from gsm_optax._quota import check_density, quota
-from gsm_optax._saliency import Saliency, first_order_taylor
+from gsm_optax._saliency import Saliency, check_smoothing, first_order_taylor
 from gsm_optax._selection import search
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
@@ -92,11 +92,11 @@ def keep_top_saliency(
     whose state is a `KeepTopSaliencyState`.
 
   Raises:
-    ValueError: at once for a density that is a Python number outside (0, 1], and for a
-      smoothing that is one outside [0, 1); by ``init`` for a density so small that Q
-      is 0, for params of which nothing is prunable, for prunable leaves that do not
-      hold floating-point numbers and for a `prunable` that does not fit; by
-      ``update`` without params, and for scores that are not as `saliency` says.
+    ValueError: at once for a density or a smoothing that is known to be outside (0, 1]
+      or [0, 1), or to be no number; by ``init`` for a density so small that Q is 0, for
+      params of which nothing is prunable, for prunable leaves that do not hold
+      floating-point numbers and for a `prunable` that does not fit; by ``update``
+      without params, and for scores that are not as `saliency` says.
 
   Example:
     >>> import jax.numpy as jnp
@@ -116,11 +116,7 @@ def keep_top_saliency(
     <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 7.
   """
   check_density(density)
-  if isinstance(smoothing, int | float) and not 0 <= smoothing < 1:
-    raise ValueError(
-      f"`smoothing` must be in [0, 1), but it is {smoothing}. It is the decay rate of"
-      " the average saliency: 0.9 averages over some ten steps; None does not average."
-    )
+  check_smoothing(smoothing)
 
   def scores_of(gradient: jax.Array, weight: jax.Array) -> jax.Array:
     if saliency is None:

@@ -1,17 +1,16 @@
 """Removing weights: masks of the greatest magnitudes, and training the survivors on."""
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
-from gsm_optax._counting import Count, count_true, total
+from gsm_optax._counting import count_true, total
 from gsm_optax._patterns import infinity, magnitude_pattern, real_dtype
 from gsm_optax._quota import quota
 from gsm_optax._selection import bisect
+from gsm_optax._ties import first_true
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
@@ -61,14 +60,10 @@ def magnitude_mask(
   threshold = bisect(patterns, q)
   above = [pattern > threshold for pattern in patterns]
   ties = [pattern == threshold for pattern in patterns]
-  numbers = [total([count_true(leaf_ties)]) for leaf_ties in ties]
-  places = _share_out(
-    q.minus(total([count_true(mask) for mask in above])),
-    Count.concatenate([number[None] for number in numbers]),
-  )
+  places = q.minus(total([count_true(mask) for mask in above]))
   masks = [
-    greater | _first(leaf_ties, places[i])
-    for i, (greater, leaf_ties) in enumerate(zip(above, ties, strict=True))
+    greater | tied
+    for greater, tied in zip(above, first_true(ties, places), strict=True)
   ]
 
   remaining = iter(masks)
@@ -79,63 +74,8 @@ def magnitude_mask(
   )
 
 
-@partial(jax.jit, inline=True)
-def _share_out(places: Count, numbers: Count) -> Count:
-  """Gives each of the `numbers`, in their order, as much as is left of the places."""
-
-  def step(left: Count, number: Count) -> tuple[Count, Count]:
-    all_fit = left >= number
-    taken = Count(
-      jnp.where(all_fit, number.high, left.high),
-      jnp.where(all_fit, number.low, left.low),
-    )
-    return left.minus(taken), taken
-
-  return lax.scan(step, places, numbers)[1]
-
-
 def _all_true(leaf: Any) -> Any:
   return jnp.ones_like(leaf, bool) if hasattr(leaf, "shape") else True
-
-
-@partial(jax.jit, inline=True)
-def _first(mask: jax.Array, number: Count) -> jax.Array:
-  """The first `number` True of `mask` in row-major order.
-
-  Found by counting, axis by axis: first where to cut along the first axis, then along
-  the second within the slice that was cut, and so on. So nothing is moved or flattened.
-  """
-  if not mask.ndim:
-    return mask & (number >= Count.of(1))
-  kept, undecided = jnp.zeros_like(mask), mask
-  for axis, length in enumerate(mask.shape):
-    others = [i for i in range(mask.ndim) if i != axis]
-    index = jnp.expand_dims(jnp.arange(length, dtype=jnp.int32), others)
-    cut = _greatest_that_fits(undecided, index, length, number)
-    before = undecided & (index < cut)
-    kept, undecided = kept | before, undecided & (index == cut)
-    number = number.minus(total([count_true(before)]))
-  return kept
-
-
-def _greatest_that_fits(
-  mask: jax.Array, index: jax.Array, length: int, number: Count
-) -> jax.Array:
-  """The most slices, from 0 to `length`, that together have at most `number` True."""
-
-  def fits(slices: jax.Array) -> jax.Array:
-    return number >= total([count_true(mask & (index < slices))])
-
-  def halve(bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    low, high = bounds  # `low` slices fit, `high` do not
-    middle = low + (high - low) // 2
-    does = fits(middle)
-    return jnp.where(does, middle, low), jnp.where(does, high, middle)
-
-  all_fit = fits(jnp.int32(length))
-  bounds = jnp.int32(0), jnp.where(all_fit, 1, length)  # nothing to do if all fit
-  low, _ = lax.while_loop(lambda bounds: bounds[1] - bounds[0] > 1, halve, bounds)
-  return jnp.where(all_fit, length, low)
 
 
 def apply_mask(params: Any, mask: Any) -> Any:

@@ -1,10 +1,13 @@
 """Scores of weights: how much the loss would change without them."""
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from gsm_optax._trees import is_known
 
 Saliency: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 """``(gradient, weight) -> scores``: arrays of one shape; the scores floating-point."""
@@ -81,3 +84,17 @@ def gradient_magnitude(gradient: jax.Array, weight: jax.Array) -> jax.Array:
   """
   del weight
   return jnp.abs(gradient).astype(jnp.float32)
+
+
+def check_smoothing(smoothing: Any) -> None:
+  """Raises a ValueError for what is known not to be an average's decay rate."""
+  if smoothing is None:
+    return
+  is_number = isinstance(smoothing, int | float | np.number | np.ndarray | jax.Array)
+  if isinstance(smoothing, bool) or not is_number or np.shape(smoothing):
+    raise ValueError(f"`smoothing` must be a number in [0, 1), not {smoothing!r}.")
+  if is_known(smoothing) and not 0 <= smoothing < 1:
+    raise ValueError(
+      f"`smoothing` must be in [0, 1), but it is {smoothing}. It is the decay rate of"
+      " the average saliency: 0.9 averages over some ten steps; None does not average."
+    )

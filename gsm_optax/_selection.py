@@ -54,6 +54,7 @@ from gsm_optax._search import (
   rank_th,
   survey_candidates,
 )
+from gsm_optax._trees import is_known
 
 _SAMPLE = 8192
 """Scores to look at where there is no start. Their error is far below 10 %."""
@@ -73,16 +74,16 @@ def global_threshold(scores: Any, q: int | jax.Array | Count) -> jax.Array:
 
   Args:
     scores: a pytree of floating-point arrays, non-negative (-0.0 counts as 0).
-    q: from 1 to the number of scores; a Python int, or an int32 scalar that may be
-      traced.
+    q: from 1 to the number of scores; a Python int, or an integer scalar that may be
+      traced: one that lies outside is clipped.
 
   Returns:
     A float32 scalar (float64 if a leaf is float64). Where fewer than q scores are
     numbers, 0: all of them are at least that.
 
   Raises:
-    ValueError: for a tree without scores, for scores that are not floating-point, and
-      for a Python int `q` outside its range.
+    ValueError: for a tree without scores, for scores that are not floating-point, for
+      a `q` that is no whole number, and for one outside its range unless it is traced.
 
   Example:
     >>> import jax.numpy as jnp
@@ -98,21 +99,35 @@ def global_threshold(scores: Any, q: int | jax.Array | Count) -> jax.Array:
   leaves = [leaf for leaf in leaves if leaf.size]
   if not leaves:
     raise ValueError("There are no scores to choose from: the tree is empty.")
-  if isinstance(q, float):
-    raise ValueError(f"q is a number of scores, not the share {q}.")
-  if isinstance(q, int | np.integer):
-    q = int(q)
-    size = sum(global_size(leaf) for leaf in leaves)
-    if not 1 <= q <= size:
-      raise ValueError(f"q must be from 1 to {size}, the number of scores, not {q}.")
+  rank = _rank(q, sum(global_size(leaf) for leaf in leaves))
   dtype = jnp.result_type(jnp.float32, *leaves)
   leaves = [widen(leaf, dtype) for leaf in leaves]
   if dtype == jnp.float64:
-    pattern = bisect([bit_pattern(leaf) for leaf in leaves], Count.of(q))
+    pattern = bisect([bit_pattern(leaf) for leaf in leaves], rank)
   else:
     scores = [(leaf,) for leaf in leaves]
-    pattern, _ = search(scores, bit_pattern, Count.of(q), jnp.float32(0))
+    pattern, _ = search(scores, bit_pattern, rank, jnp.float32(0))
   return lax.bitcast_convert_type(pattern, dtype)
+
+
+def _rank(q: Any, size: int) -> Count:
+  if isinstance(q, Count):
+    return q
+  kind = bool if isinstance(q, bool) else getattr(q, "dtype", type(q))
+  is_whole = kind is int or (kind is not bool and jnp.issubdtype(kind, jnp.integer))
+  if not is_whole or np.shape(q):
+    raise ValueError(f"q is a number of scores, a whole one, not {q!r}.")
+  if is_known(q):
+    if not 1 <= int(q) <= size:
+      raise ValueError(f"q must be from 1 to {size}, the number of scores, not {q}.")
+    return Count.of(int(q))
+  positive = Count.of(jnp.maximum(q, 1))
+  all_ = Count.of(size)
+  is_less = all_ >= positive
+  return Count(
+    jnp.where(is_less, positive.high, all_.high),
+    jnp.where(is_less, positive.low, all_.low),
+  )
 
 
 # Jitted for the sake of those who call without jit: each time they would compile anew.

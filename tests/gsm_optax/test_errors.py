@@ -58,6 +58,21 @@ def test_a_density_that_is_no_number(density):
     prune(PARAMS, density)
 
 
+@pytest.mark.parametrize("smoothing", [-1, 1, np.nan, np.float32(2), jnp.ones(())])
+def test_a_smoothing_that_is_no_decay_rate(smoothing):
+  for make in TRANSFORMATIONS:
+    with pytest.raises(ValueError, match=rf"in \[0, 1\), but it is {smoothing}"):
+      make(0.5, smoothing=smoothing)
+
+
+@pytest.mark.parametrize("smoothing", [True, "0.9", [0.9], np.ones(2)])
+def test_a_smoothing_that_is_no_number(smoothing):
+  for make in TRANSFORMATIONS:
+    with pytest.raises(ValueError, match=r"a number in \[0, 1\), not") as error:
+      make(0.5, smoothing=smoothing)
+    assert repr(smoothing) in str(error.value)
+
+
 def test_a_density_of_less_than_one_weight():
   wanted = r"0\.049 of 20 prunable weights is less than one.* at least 1/20 = 0\.05"
   for make in TRANSFORMATIONS:

@@ -86,6 +86,20 @@ def test_ties_are_broken_by_the_order_of_leaves_then_rows():
   assert mask["c"].tolist() == [[True, True]]
 
 
+@pytest.mark.parametrize("q", [1, 7, 8, 60, 127, 128, 129, 143])
+def test_equal_weights_of_leaves_of_all_ranks_stay_in_order(q):
+  shapes = [(), (0, 3), (7,), (1, 1, 4, 1, 5), (), (10, 10), (2, 1, 7)]
+  leaves = [np.ones(shape, np.float32) for shape in shapes]
+  assert sum(leaf.size for leaf in leaves) == 143
+  mask = magnitude_mask_in_jit(leaves, q / 143, prunable=True)
+  assert flat(mask).tolist() == [True] * q + [False] * (143 - q)
+
+
+def test_equal_weights_that_are_all_scalars_stay_in_order():
+  mask = magnitude_mask([jnp.ones(()) for _ in range(5)], 0.6, prunable=True)
+  assert flat(mask).tolist() == [True, True, True, False, False]
+
+
 def test_what_is_not_prunable_stays_and_takes_no_place():
   params = {"kernel": jnp.array([[1.0, 2.0]]), "bias": jnp.array([9.0]), "scale": 3.0}
   mask = magnitude_mask(params, 0.5)

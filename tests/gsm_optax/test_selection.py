@@ -132,10 +132,24 @@ def test_scores_that_are_not_floating_point_are_an_error():
     global_threshold({"a": jnp.ones(2), "b": jnp.arange(3)}, 1)
 
 
-@pytest.mark.parametrize("q", [-1, 0, 4, np.int64(4)])
+@pytest.mark.parametrize("q", [-1, 0, 4, np.int64(4), np.array(4), jnp.int8(-1)])
 def test_a_rank_outside_the_tree_is_an_error(q):
   with pytest.raises(ValueError, match=f"from 1 to 3, the number of scores, not {q}"):
     global_threshold(jnp.ones(3), q)
+
+
+@pytest.mark.parametrize("q", [0.5, np.float32(2), jnp.ones(()), True, "2", None, [1]])
+def test_a_rank_that_is_no_whole_number_is_an_error(q):
+  with pytest.raises(ValueError, match="a whole one, not") as error:
+    global_threshold(jnp.ones(3), q)
+  assert repr(q) in str(error.value)
+
+
+def test_a_traced_rank_outside_the_tree_is_clipped():
+  scores = jnp.array([3.0, 1.0, 2.0])
+  threshold = jax.jit(lambda q: global_threshold(scores, q))
+  found = [float(threshold(q)) for q in (-(2**31), 0, 1, 2, 3, 4, 2**31 - 1)]
+  assert found == [3, 3, 3, 2, 1, 1, 1]
 
 
 # The number of passes
