@@ -15,14 +15,27 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
+class ClusterError(Exception):
+  """Processes that cannot find each other; the message says what to do."""
+
+
 def join_cluster(
   coordinator_address: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
   """Waits for all processes of a run; before anything else that JAX does.
 
   What is ``None`` comes from the cluster's environment.
+
+  Raises:
+    ClusterError: if it does not come from there.
   """
-  jax.distributed.initialize(coordinator_address, num_processes, process_id)
+  try:
+    jax.distributed.initialize(coordinator_address, num_processes, process_id)
+  except ValueError as error:
+    raise ClusterError(
+      f"JAX knows no cluster here that says the rest ({error}) Name all three:"
+      " --coordinator-address HOST:PORT --num-processes N --process-id I."
+    ) from error
 
 
 def is_first_process() -> bool:

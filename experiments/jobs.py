@@ -23,7 +23,12 @@ from experiments.configs import (
   learning_rate_schedule,
 )
 from experiments.data import DataError, Dataset, load
-from experiments.devices import is_first_process, join_cluster, wait_for_others
+from experiments.devices import (
+  ClusterError,
+  is_first_process,
+  join_cluster,
+  wait_for_others,
+)
 from experiments.fixed import fix_active_set
 from experiments.models import LeNet5, LeNet300, Model, from_nnx
 from experiments.recording import surroundings
@@ -84,6 +89,9 @@ class Job:
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 
+MENDABLE = (ConfigError, DataError, CheckpointError, DivergenceError, ClusterError)
+"""What the user of a job can mend."""
+
 
 def parse(
   kind: type[AnyJob], program: str, what: str, arguments: Sequence[str]
@@ -123,10 +131,11 @@ def run_command_line(
   """
   try:
     check(job.config)
-    if job.distributed or job.coordinator_address:
-      join_cluster(job.coordinator_address, job.num_processes, job.process_id)
+    cluster = job.coordinator_address, job.num_processes, job.process_id
+    if job.distributed or any(part is not None for part in cluster):
+      join_cluster(*cluster)
     run(job)
-  except (ConfigError, DataError, CheckpointError, DivergenceError) as error:
+  except MENDABLE as error:
     sys.exit(f"error: {error}")
   except KeyboardInterrupt:
     print(f"interrupted: {to_continue} continues the run.", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Two processes with four devices each train as one with eight does."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from experiments.checkpoints import load_params
 
@@ -43,6 +45,15 @@ def free_port():
   with socket.socket() as server:
     server.bind(("127.0.0.1", 0))
     return server.getsockname()[1]
+
+
+@pytest.mark.parametrize("flag", ["--distributed", "--process-id=0"])
+def test_a_cluster_that_cannot_be_found_ends_with_a_sentence(flag, tmp_path):
+  process = start(1, flag, f"--out={tmp_path / 'run'}")
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 1
+  assert re.match("error: JAX knows no cluster here.*HOST:PORT.*process-id I", output)
+  assert not (tmp_path / "run").exists()
 
 
 def test_two_processes_end_with_the_params_of_one(tmp_path):
