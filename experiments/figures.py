@@ -1,10 +1,8 @@
-"""Every plot.
-
-Those that explain the paper's MNIST results are drawn by a command,
+"""The pictures that explain the paper's MNIST results.
 
     python -m experiments.figures [layers momentum reactivation shrinkage compression]
 
-from what `experiments.paper` has committed, beside which they are written.
+draws them from what `experiments.paper` has committed, and writes them beside that.
 """
 
 import json
@@ -18,8 +16,6 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from experiments.configs import learning_rate_schedule
@@ -27,143 +23,6 @@ from experiments.measures import passive_sizes
 
 MNIST = Path(__file__).parent / "results" / "mnist"
 IMAGES_PER_EPOCH = 60_000
-
-
-def report(records: list[dict[str, Any]], results: dict[str, Any]) -> Figure:
-  """The three panels that tell how a run went.
-
-  Args:
-    records: the lines of its ``metrics.jsonl``.
-    results: its ``results.json``.
-  """
-  figure = Figure(figsize=(15, 4.6), layout="constrained")
-  left, middle, right = figure.subplots(1, 3, width_ratios=(1.2, 0.9, 1))
-  _magnitudes(left, records)
-  _densities(middle, results)
-  _accuracies(right, records, results)
-  figure.suptitle(
-    f"{results['preset']}, seed {results['seed']}: {results['num_prunable']:,} weights"
-    f" pruned to {results['num_kept']:,} ({results['compression_ratio']:.0f}×)"
-  )
-  return figure
-
-
-def _magnitudes(axes: Axes, records: list[dict[str, Any]]) -> None:
-  axes.set_title("Size of the weights: the passive ones leave")
-  axes.set_xlabel("epoch")
-  axes.set_ylabel("$\\log_{10}|w|$")
-  epochs = np.array([record["total_epochs"] for record in records])
-  histogram = records[0]["log10_magnitude"]
-  counts = np.array([record["log10_magnitude"]["counts"] for record in records])
-  exponents = np.linspace(
-    histogram["lowest"], histogram["highest"], counts.shape[1] + 1
-  )
-  # Each column reaches from its evaluation halfway to those beside it.
-  middles = (epochs[1:] + epochs[:-1]) / 2
-  edges = np.concatenate([epochs[:1] - 0.5, middles, epochs[-1:] + 0.5])
-  mesh = axes.pcolormesh(
-    edges,
-    exponents,
-    np.ma.masked_equal(counts.T, 0),
-    norm=LogNorm(1, max(counts.max(), 10)),
-    cmap="viridis_r",
-    rasterized=True,
-  )
-  axes.figure.colorbar(mesh, ax=axes, label="number of weights (lowest row: all below)")
-  at_q = np.array([record["magnitude_at_q"] for record in records])
-  with np.errstate(divide="ignore"):
-    axes.plot(epochs, np.log10(at_q), color="crimson", label="|w| at rank Q")
-  axes.set_ylim(histogram["lowest"], histogram["highest"])
-  _mark_gsm(axes, records)
-  axes.legend(loc="lower left")
-
-
-def _densities(axes: Axes, results: dict[str, Any]) -> None:
-  axes.set_title("Weights kept per layer")
-  axes.set_xlabel("% of the layer's weights (log scale)")
-  layers = results["layers"][::-1]
-  names = [layer["path"].removesuffix("/kernel") for layer in layers]
-  percents = [100 * layer["density"] for layer in layers]
-  bars = axes.barh(names, percents, color="steelblue")
-  labels = [f" {layer['kept']:,} of {layer['size']:,}" for layer in layers]
-  axes.bar_label(bars, labels)
-  whole = 100 * results["density"]
-  axes.axvline(whole, color="crimson", linestyle="--", label=f"whole: {whole:.3g} %")
-  axes.set_xscale("log")
-  present = [percent for percent in [*percents, whole] if percent]
-  axes.set_xlim(min(present) / 3, max(present) * 10)
-  axes.legend(loc="lower right")
-
-
-def _accuracies(
-  axes: Axes, records: list[dict[str, Any]], results: dict[str, Any]
-) -> None:
-  axes.set_title(
-    f"Test accuracy: base {results['base_accuracy']:.2f} %,"
-    f" pruned {results['pruned_accuracy']:.2f} %"
-  )
-  axes.set_xlabel("epoch")
-  axes.set_ylabel("%")
-  epochs = [record["total_epochs"] for record in records]
-  pruned = [record["pruned_accuracy"] for record in records]
-  axes.plot(epochs, [record["accuracy"] for record in records], label="accuracy")
-  axes.plot(epochs, pruned, color="crimson", label="if pruned now")
-  axes.axhline(results["base_accuracy"], color="grey", linewidth=0.8, linestyle=":")
-  _mark_gsm(axes, records)
-  axes.legend(loc="lower right")
-
-
-def _mark_gsm(axes: Axes, records: list[dict[str, Any]]) -> None:
-  begin = max(r["total_epochs"] for r in records if r["phase"] == "base")
-  axes.axvline(begin, color="black", linewidth=0.8)
-  axes.annotate(
-    " GSM begins",
-    (begin, 0.5),
-    xycoords=axes.get_xaxis_transform(),
-    rotation=90,
-    va="center",
-    fontsize=8,
-  )
-
-
-def selection(results: dict[str, Any]) -> Figure:
-  """Time of each way to select against the number of weights, on log axes.
-
-  Args:
-    results: the ``selection.json`` of `experiments.benchmarks.selection`.
-  """
-  figure = Figure(figsize=(8, 5.5), layout="constrained")
-  axes = figure.subplots()
-  first = results["rows"][0]
-  rows = [
-    row
-    for row in results["rows"]
-    if (row["density"], row["dtype"]) == (first["density"], first["dtype"])
-  ]
-  rows.sort(key=lambda row: row["weights"])
-  for name in max((row["seconds"] for row in rows), key=len):
-    measured = [row for row in rows if name in row["seconds"]]
-    ours = name == "keep_top_saliency"
-    axes.plot(
-      [row["weights"] for row in measured],
-      [1e3 * row["seconds"][name] for row in measured],
-      label="memory floor: one pass" if name == "pass" else name,
-      marker=None if name == "pass" else "o",
-      linestyle="--" if name == "pass" else ":" if name.startswith("…") else "-",
-      color="black" if name == "pass" else "crimson" if ours else None,
-      linewidth=2.5 if ours else 1.2,
-    )
-  axes.set_xscale("log")
-  axes.set_yscale("log")
-  axes.set_xlabel("prunable weights")
-  axes.set_ylabel("milliseconds")
-  axes.set_title(
-    f"Zeroing the gradients below the top {100 * first['density']:.3g} % saliency,"
-    f" {first['dtype']}, {results['device']['kind']}"
-  )
-  axes.grid(alpha=0.3)
-  axes.legend()
-  return figure
 
 
 def _results(name: str, folder: Path = MNIST) -> dict[str, Any]:

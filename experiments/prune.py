@@ -15,7 +15,6 @@ import numpy as np
 from rich.table import Table
 
 import gsm_optax
-from experiments import figures
 from experiments.checkpoints import save_params
 from experiments.devices import batch_mesh, is_first_process, replicate
 from experiments.jobs import (
@@ -28,6 +27,7 @@ from experiments.jobs import (
 )
 from experiments.measures import shrinkage, vanishing_warning
 from experiments.recording import Display, write_json
+from experiments.report_figure import report_figure
 from experiments.runs import load_base, run_phases
 from experiments.training import make_accuracy
 
@@ -105,7 +105,7 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
   save_params(folder / "params", params)
   save_params(folder / "pruned_params", pruned)
   if is_first_process():
-    figures.report(records, results).savefig(folder / "report.png", dpi=120)
+    report_figure(records, results).savefig(folder / "report.png", dpi=120)
     write_json(folder / "results.json", results)
     if shows:
       _show(results, report, display, job)

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gsm_optax
-from experiments import figures
+from experiments.benchmarks.selection_figure import selection_figure
 from experiments.benchmarks.timing import side_by_side
 from experiments.recording import surroundings, write_json
 
@@ -290,7 +290,7 @@ def main() -> None:
   benchmark.out.mkdir(parents=True, exist_ok=True)
   results = {"rows": rows, "config": config, **surroundings()}
   write_json(benchmark.out / "selection.json", results)
-  figures.selection(results).savefig(benchmark.out / "selection.png", dpi=120)
+  selection_figure(results).savefig(benchmark.out / "selection.png", dpi=120)
   console.print(f"Written to {benchmark.out}")
 
 
