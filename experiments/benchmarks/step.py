@@ -13,6 +13,7 @@ in another order. Six minutes on two CPU cores.
 
 import importlib
 import importlib.util
+import math
 import statistics
 import sys
 from collections.abc import Callable
@@ -223,8 +224,8 @@ def main() -> None:
   )
   if min(len(benchmark.models), benchmark.steps, benchmark.repeats) < 1:
     sys.exit("error: --models, --steps and --repeats must not be empty or 0.")
-  if not benchmark.seconds > 0:
-    sys.exit(f"error: --seconds must be above 0, not {benchmark.seconds}.")
+  if not 0 < benchmark.seconds < math.inf:
+    sys.exit(f"error: --seconds must be above 0 and finite, not {benchmark.seconds}.")
   console = Console()
   rows: list[dict[str, Any]] = []
   for case in benchmark.models:

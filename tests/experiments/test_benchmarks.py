@@ -26,7 +26,8 @@ def test_leaves_are_split_over_devices(tmp_path):
   [
     (step, ["--repeats", "0"], "--repeats must not be"),
     (step, ["--steps", "0"], "--steps and"),
-    (step, ["--seconds", "-1"], "--seconds must be above 0, not -1"),
+    (step, ["--seconds", "-1"], "above 0 and finite, not -1"),
+    (step, ["--seconds", "inf"], "above 0 and finite, not inf"),
     (selection, ["--models"], "--models, "),
     (selection, ["--models", "abc"], "no model 'abc'"),
     (selection, ["--models", "-5"], "no model '-5'"),
