@@ -8,7 +8,7 @@ import optax
 
 from gsm_optax._counting import count_true, total
 from gsm_optax._patterns import infinity, magnitude_pattern, real_dtype
-from gsm_optax._quota import quota
+from gsm_optax._quota import check_density, quota
 from gsm_optax._selection import bisect
 from gsm_optax._ties import first_true
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
@@ -28,7 +28,8 @@ def magnitude_mask(
 
   Args:
     params: any pytree.
-    density: the share of the prunable weights to keep, in (0, 1]; may be traced.
+    density: the share of the prunable weights to keep, in (0, 1]; it may be traced, and
+      is then clipped so that 1 <= Q <= n.
     prunable: which leaves are pruned, as `optax.masked` takes its ``mask``; ``None``:
       the leaves with two or more dimensions.
 
@@ -37,9 +38,9 @@ def magnitude_mask(
     all True where a leaf is not prunable.
 
   Raises:
-    ValueError: for a density that is a Python number outside (0, 1] or so small that
-      Q is 0, for params of which nothing is prunable, and for a `prunable` that does
-      not fit.
+    ValueError: for a density that is known to be outside (0, 1], or a Python number so
+      small that Q is 0, for params of which nothing is prunable, and for a `prunable`
+      that does not fit.
 
   Example:
     >>> import jax.numpy as jnp
@@ -49,6 +50,7 @@ def magnitude_mask(
     [[False  True]
      [ True False]]
   """
+  check_density(density)
   weights = prunable_leaves(prunable, params)
   dtype = real_dtype(weights)
   patterns = [

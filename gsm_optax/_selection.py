@@ -154,7 +154,7 @@ def search(
 
   def estimate() -> jax.Array:
     patterns = sample(scores, _SAMPLE)
-    share = q.to_float() / scores.size
+    share = q.to_float() / float(scores.size)  # an int may be too large for JAX
     rank = jnp.clip(jnp.round(share * patterns.size), 1, patterns.size)
     rank = Count.of(rank.astype(jnp.int32))
     found = rank_th(

@@ -41,10 +41,9 @@ def prunable_tree(prunable: Prunable, params: Any) -> Any:
   try:
     mask = jax.tree.broadcast(mask, params)
   except ValueError as error:
-    # The same leaves in other containers, as `flax.nnx.State` without its `Param`s.
-    leaves, structure = jax.tree.leaves(mask), jax.tree.structure(params)
-    if len(leaves) == structure.num_leaves:
-      return jax.tree.unflatten(structure, [_as_bool(leaf) for leaf in leaves])
+    if _same_places(mask, params):
+      structure = jax.tree.structure(params)
+      return jax.tree.unflatten(structure, map(_as_bool, jax.tree.leaves(mask)))
     raise ValueError(
       "`prunable` must be a pytree of booleans with the structure of the params (or a"
       f" prefix of it), but it does not fit them: {error}"
@@ -103,23 +102,39 @@ def prunable_leaves(prunable: Prunable, params: Any) -> list[Any]:
 def match(tree: Any, updates: Any) -> list[Any]:
   """The leaves of `tree` that belong to the leaves of `updates`, in their order.
 
-  The holes of `updates` count as leaves. Where the containers differ, as
-  `flax.nnx.State` with and without its `Param` wrappers, leaves correspond by order and
-  shape.
+  The holes of `updates` count as leaves. The containers may differ, as those of
+  `flax.nnx.State` with and without its `Param` wrappers, if the names do not.
 
   Raises:
     ValueError: if they do not correspond.
   """
-  leaves, structure = jax.tree.flatten(updates, is_leaf=is_hole)
+  structure = jax.tree.structure(updates, is_leaf=is_hole)
   try:
     return structure.flatten_up_to(tree)
   except ValueError as error:
-    by_order = jax.tree.leaves(tree)
-    if [np.shape(leaf) for leaf in leaves] == [np.shape(leaf) for leaf in by_order]:
-      return by_order
+    if _same_places(tree, updates):
+      return jax.tree.leaves(tree)
     raise ValueError(
       f"A tree does not have the structure of the updates: {error}"
     ) from error
+
+
+def _same_places(tree: Any, other: Any) -> bool:
+  """Whether two trees have leaves of the same names, in containers that may differ.
+
+  One container may be missing around a leaf: then its path is the start of the other.
+  """
+  paths, others = (
+    [
+      [jax.tree_util.keystr((key,), simple=True) for key in path]
+      for path, _ in jax.tree_util.tree_leaves_with_path(each, is_leaf=is_hole)
+    ]
+    for each in (tree, other)
+  )
+  return len(paths) == len(others) and all(
+    all(a == b for a, b in zip(path, other_path, strict=False))
+    for path, other_path in zip(paths, others, strict=True)
+  )
 
 
 def path_name(path: tuple[Any, ...]) -> str:

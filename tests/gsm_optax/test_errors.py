@@ -38,7 +38,10 @@ def test_an_update_without_params(make):
     tx.update(PARAMS, tx.init(PARAMS))
 
 
-@pytest.mark.parametrize("density", [0, 0.0, -0.1, 1.0001, 2, np.nan, np.float32(1.5)])
+@pytest.mark.parametrize(
+  "density",
+  [0, -0.1, 1.0001, 2, np.nan, np.float32(1.5), np.array(2), jnp.zeros(())],
+)
 def test_a_density_that_is_no_share(density):
   wanted = rf"must be in \(0, 1\], but it is {density}.*0\.1 keeps a tenth"
   for make in TRANSFORMATIONS:
@@ -106,7 +109,14 @@ def test_an_empty_tree_of_params():
 
 @pytest.mark.parametrize("call", PRUNERS)
 @pytest.mark.parametrize(
-  "prunable", [{"kernel": True}, {"kernel": True, "bias": False, "other": True}, [True]]
+  "prunable",
+  [
+    {"kernel": True},
+    {"kernel": True, "bias": False, "other": True},
+    {"kernel": True, "biases": False},
+    [True],
+    [True, False],
+  ],
 )
 def test_a_prunable_tree_that_does_not_fit(call, prunable):
   for form in (prunable, lambda _: prunable):
@@ -143,8 +153,15 @@ def test_prunable_leaves_of_whole_numbers(call, dtype):
   call(params, prunable={"embed": False, "kernel": True, "bias": False})
 
 
-def test_a_mask_of_another_structure():
-  mask = {"kernel": jnp.ones((4, 5), bool)}
+@pytest.mark.parametrize(
+  "mask",
+  [
+    {"kernel": np.ones((4, 5), bool)},
+    {"kernel": np.ones((4, 5), bool), "scale": np.ones(5, bool)},
+    [np.ones(5, bool), np.ones((4, 5), bool)],
+  ],
+)
+def test_a_mask_of_another_structure(mask):
   with pytest.raises(ValueError, match="structure"):
     apply_mask(PARAMS, mask)
   with pytest.raises(ValueError, match="structure of the updates"):

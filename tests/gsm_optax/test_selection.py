@@ -1,5 +1,7 @@
 """`global_threshold` is the q-th greatest score, to the last bit."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gsm_optax import global_threshold
+from gsm_optax import global_threshold, keep_top_saliency, prune
 from gsm_optax._counting import Count
 from gsm_optax._patterns import bit_pattern
 from gsm_optax._selection import search
@@ -221,3 +223,19 @@ def test_the_least_of_all_takes_one_pass(start):
   scores = half_normal((300, 400), 0)
   found, passes = search_passes([(scores,)], scores.size, start)
   assert (found, passes) == (scores.min(), 1)
+
+
+@pytest.mark.parametrize(
+  "shapes", [[(30_000, 50_000)] * 2, [(2**16, 2**16)], [(2**31 - 1,), (3, 3)]]
+)
+def test_more_weights_than_32_bits_can_number_are_lowered(shapes):
+  # Not run: that would take 16 GB.
+  leaves = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+  for smoothing in (None, 0.5):
+    tx = keep_top_saliency(0.1, prunable=True, smoothing=smoothing)
+    update = jax.jit(lambda leaves, tx=tx: tx.update(leaves, tx.init(leaves), leaves))
+    assert update.lower(leaves).out_info[1].threshold.shape == ()
+  pruned = jax.jit(lambda leaves: prune(leaves, 0.1, prunable=True)).lower(leaves)
+  assert [leaf.shape for leaf in pruned.out_info] == shapes
+  size = sum(math.prod(shape) for shape in shapes)
+  jax.jit(lambda leaves: global_threshold(leaves, size)).lower(leaves)
