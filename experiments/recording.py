@@ -97,8 +97,7 @@ class Display:
 
   def start(self, total_epochs: int, done: int) -> None:
     """Begins with `done` of `total_epochs`."""
-    self._total, self._done_before = total_epochs, done
-    self._started = time.perf_counter()
+    self._total, self._evaluated = total_epochs, []
     if self._bar:
       self._task = self._bar.add_task("", total=total_epochs, completed=done, values="")
 
@@ -140,9 +139,7 @@ class Display:
       self._show_values()
     elif not self._quiet:
       done = record["total_epochs"]
-      elapsed = time.perf_counter() - self._started
-      speed = (done - self._done_before) / elapsed
-      left = f"{(self._total - done) / speed:.0f} s left" if speed else ""
+      left = self._time_left(done)
       loss = "" if record["loss"] is None else f"loss {record['loss']:.4f}  "
       print(
         f"{record['phase']} epoch {record['epoch']}: {loss}accuracy"
@@ -151,6 +148,16 @@ class Display:
         f" {record['magnitude_at_1.25q']:.1e}  {left}",
         flush=True,
       )
+
+  def _time_left(self, done: int) -> str:
+    """By the epochs since the last evaluation; the first ones were compiled besides."""
+    self._evaluated.append((done, time.perf_counter()))
+    if len(self._evaluated) < 3:
+      return ""
+    (before, then), (_, now) = self._evaluated[-2:]
+    if done == before:
+      return ""
+    return f"{(self._total - done) * (now - then) / (done - before):.0f} s left"
 
 
 def surroundings() -> dict[str, Any]:

@@ -7,6 +7,8 @@ import json
 import math
 import re
 import statistics
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +181,11 @@ def pages() -> dict[Path, str]:
   }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
   """Rewrites the pages."""
+  ArgumentParser(prog="python -m experiments.tables", description=__doc__).parse_args(
+    arguments
+  )
   for path, page in pages().items():
     path.write_text(page)
 
