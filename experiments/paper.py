@@ -83,8 +83,24 @@ RECIPES: dict[str, tuple[str, ...]] = {
 }
 """What each variant of the preset `lenet300-fast` changes."""
 
-SHARES = {"150x": ("1", "0.9", "0.8"), "500x": ("1", "0.87")}
-"""Active shares for `lenet300-far` and `lenet5-far` at these compressions."""
+FAR_LENET300: dict[str, tuple[str, ...]] = {
+  f"150x-share-{share}": ("--active-share", share) for share in ("1", "0.9", "0.8")
+}
+"""What each variant of the preset `lenet300-far`, at 150×, changes."""
+
+FAR_LENET5: dict[str, tuple[str, ...]] = {
+  "500x-share-1": ("--active-share", "1"),
+  "500x-share-0.87": (),
+  "500x-no-shift": ("--active-share", "1", "--input-shift", "0"),
+  "500x-smoothing-0.5": ("--active-share", "0.9", "--smoothing", "0.5"),
+  "500x-passive-2e-3": ("--passive-weight-decay", "2e-3"),
+  "500x-slow": ("--density-epochs", "42"),
+  "500x-120-epochs": (
+    *("--active-share", "0.9", "--gsm-epochs", "120"),
+    *("--density-epochs", "48"),
+  ),
+}
+"""The same of `lenet5-far`."""
 
 
 def recipe_entries() -> list[Entry]:
@@ -102,16 +118,14 @@ def recipe_entries() -> list[Entry]:
       arguments = (*common, *flags, *sparse)
       result.append(Entry(f"{name}-{seed}", "prune", arguments, None if own else base))
     far = ("lenet300-far", "--seed", str(seed), *held_out, "--density", repr(1 / 150))
-    for share in SHARES["150x"]:
-      arguments = (*far, "--active-share", share, *sparse)
-      result.append(Entry(f"150x-share-{share}-{seed}", "prune", arguments, base))
+    for name, flags in FAR_LENET300.items():
+      entry = Entry(f"{name}-{seed}", "prune", (*far, *flags, *sparse), base)
+      result.append(entry)
   # From a base model of fewer epochs: a quarter of an hour each, on one core.
   common = ("lenet5-far", "--seed", "0", *held_out, "--base-epochs", "12", *sparse)
   result.append(Entry("base-lenet5-0", "prune", (*common, "--gsm-epochs", "0")))
-  for share in SHARES["500x"]:
-    arguments = (*common, "--active-share", share)
-    entry = Entry(f"500x-share-{share}-0", "prune", arguments, "base-lenet5-0")
-    result.append(entry)
+  for name, flags in FAR_LENET5.items():
+    result.append(Entry(f"{name}-0", "prune", (*common, *flags), "base-lenet5-0"))
   return result
 
 

@@ -2,11 +2,17 @@
 
 import pytest
 
-from experiments.paper import RECIPES, SHARES, mnist_entries, recipe_entries
+from experiments.paper import (
+  FAR_LENET5,
+  FAR_LENET300,
+  RECIPES,
+  mnist_entries,
+  recipe_entries,
+)
 from experiments.paper_tables import (
+  FAR_LABELS,
   MISSING,
   RECIPE_LABELS,
-  SHARE_LABELS,
   paper_tables,
   read,
 )
@@ -62,12 +68,13 @@ def test_the_other_tables(folder):
 def test_active_shares_stand_beside_what_stays_alive(tmp_path):
   entries = [entry for entry in recipe_entries() if "share" in entry.name]
   write_results(tmp_path / "recipes", entries)
-  first, *_, last = rows(paper_tables(tmp_path)["shares"])
+  first, *_, last = rows(paper_tables(tmp_path)["far"])
   assert first == [
-    *("`150x-share-1`", "LeNet-300-100, 150×", "1", "30", "60", "97.50", "**97.10**"),
-    "3",
+    *("`150x-share-1`", "LeNet-300-100, 150×, active share 1"),
+    *("30", "60", "97.50", "**97.10**", "3"),
   ]
-  assert last[:3] == ["`500x-share-0.87`", "", "0.87"]
+  assert last[0] == "`500x-120-epochs`"
+  assert last[2] == MISSING
 
 
 def test_what_has_not_been_run_is_said_to_be_missing(tmp_path):
@@ -86,7 +93,6 @@ def test_what_has_not_been_run_is_said_to_be_missing(tmp_path):
 
 def test_every_variant_of_the_recipe_has_a_row():
   assert RECIPE_LABELS.keys() == RECIPES.keys()
-  runs = [f"{size}-share-{share}" for size in SHARES for share in SHARES[size]]
-  assert list(SHARE_LABELS) == runs
+  assert FAR_LABELS.keys() == FAR_LENET300.keys() | FAR_LENET5.keys()
   names = {entry.name for entry in recipe_entries()}
-  assert {f"{run}-0" for run in runs} <= names
+  assert {f"{name}-0" for name in RECIPE_LABELS | FAR_LABELS} <= names
