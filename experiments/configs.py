@@ -109,8 +109,8 @@ LENET300_FAR = replace(
 )
 
 # python -m experiments.prune lenet5-far --data-dir FOLDER
-# The recipe of lenet5-fast, with fewer weights active. About forty minutes with its
-# base model, on one CPU core; 99.23 % → 98.86 % with seed 0.
+# The recipe of lenet5-fast, with fewer weights active. About 35 minutes with its base
+# model, on one CPU core; 99.25 % → 98.98 %, mean of seeds 0 to 2.
 LENET5_FAR = replace(LENET5_FAST, density=1 / 500, active_share=0.87)
 
 PRESETS = {
