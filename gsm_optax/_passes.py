@@ -260,8 +260,10 @@ def sample(scores: Scores, number: int) -> jax.Array:
     step = stride
     while math.gcd(step, 2 * 3 * 5 * 7 * 11 * 13) > 1 < step:
       step += 1  # so as not to meet the same columns again and again
-    patterns = scores.pattern(*(array.reshape(-1)[::step] for array in leaf))
-    chosen.append(patterns)
+    # Not by indexing, which older JAX turns into a gather with 64-bit indices if large.
+    flat = [array.reshape(-1) for array in leaf]
+    every = [lax.slice(array, (0,), array.shape, (step,)) for array in flat]
+    chosen.append(scores.pattern(*every))
   patterns = jnp.concatenate(chosen)
   return jnp.where(patterns <= infinity(jnp.uint32), patterns, 0)
 
