@@ -113,7 +113,7 @@ def match(tree: Any, updates: Any) -> list[Any]:
     return structure.flatten_up_to(tree)
   except ValueError as error:
     if _same_places(tree, updates):
-      return jax.tree.leaves(tree)
+      return jax.tree.leaves(tree, is_leaf=is_hole)
     raise ValueError(
       f"A tree does not have the structure of the updates: {error}"
     ) from error
@@ -132,7 +132,8 @@ def _same_places(tree: Any, other: Any) -> bool:
     for each in (tree, other)
   )
   return len(paths) == len(others) and all(
-    all(a == b for a, b in zip(path, other_path, strict=False))
+    abs(len(path) - len(other_path)) <= 1
+    and all(a == b for a, b in zip(path, other_path, strict=False))
     for path, other_path in zip(paths, others, strict=True)
   )
 

@@ -1,5 +1,7 @@
 """Every error comes as early as it can, names the value, and says what to do."""
 
+from collections import namedtuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,6 +153,14 @@ def test_prunable_leaves_of_whole_numbers(call, dtype):
   with pytest.raises(ValueError, match=wanted):
     call(params)
   call(params, prunable={"embed": False, "kernel": True, "bias": False})
+
+
+def test_a_mask_in_other_containers_keeps_its_holes():
+  Pair = namedtuple("Pair", ["bias", "kernel"])
+  params = {"bias": None, "kernel": jnp.ones((2, 2))}
+  masked = apply_mask(params, Pair(None, np.eye(2, dtype=bool)))
+  assert masked["bias"] is None
+  assert masked["kernel"].tolist() == [[1, 0], [0, 1]]
 
 
 @pytest.mark.parametrize(
