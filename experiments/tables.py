@@ -59,15 +59,18 @@ def results_table(runs: dict[str, list[dict[str, Any]]]) -> str:
 def step_table(results: dict[str, Any]) -> str:
   """A Markdown table of ``step.json``: whole training steps, as ratios to SGD's."""
   lines = [
-    "| model, batch | SGD | `gsm_optax.gsm` | GSM by `lax.top_k`"
+    "| model, batch | SGD | SGD that waits for all gradients"
+    " | SGD with `optax.clip_by_global_norm` | `gsm_optax.gsm` | GSM by `lax.top_k`"
     " | PyTorch: GSM by `torch.topk` over its SGD |",
-    "|---|---|---|---|---|",
+    "|---|---|---|---|---|---|---|",
   ]
   for row in results["rows"]:
     ratios = row["ratio_to_sgd"]
     torch = ratios.get("PyTorch GSM by torch.topk")
     lines.append(
       f"| {row['model']}, {row['batch_size']} | {1e3 * row['seconds']['SGD']:.1f} ms"
+      f" | {ratios['SGD that waits for all gradients']:.2f} ×"
+      f" | {ratios['SGD with clip_by_global_norm']:.2f} ×"
       f" | **{ratios['gsm_optax.gsm']:.2f} ×** | {ratios['GSM by lax.top_k']:.1f} ×"
       f" | {'' if torch is None else f'{torch:.1f} ×'} |"
     )

@@ -8,14 +8,17 @@ takes depends on where the candidates are; the answer does not. Tried and found:
   apart as its statistical error: 4 with eight candidates, 3.3 with sixteen, which cost
   as much more.
 - Interpolation between two counts alone errs by 5 to 10 standard deviations. A cubic
-  through four, of the logarithm of the value over that of the count, is good to a
-  standard deviation in cells up to a binade wide; the difference of its two parabolas
-  tells its error. (In bit patterns the density has a kink at each power of two.)
+  through four is good to about one in cells up to a binade wide; the difference of its
+  two parabolas tells its error. (In bit patterns the density has a kink at each power
+  of two.) It is a cubic of the logarithm of the value over that of minus the logarithm
+  of the share that reaches it: a line for every Weibull distribution, so for the tails
+  of normal and exponential scores and for a constant density near zero. Over the
+  logarithm of the count, normal scores took three passes instead of two.
 - In training on MNIST, the logarithm of the threshold changes from step to step by 0.31
   for LeNet-300-100 and by 0.91 for LeNet-5 (standard deviation;
   `experiments.benchmarks.passes`). A first survey within 13 % of the last threshold was
-  predicted to be enough, and took some 3 passes; up to a factor of 2.2 from it, and
-  with the other changes above, 2.1 and 2.5.
+  predicted to be enough, and took some 3 passes; up to a factor of 2.2 from it, 2.1 and
+  2.5; up to 3.5, with fewer candidates near it, 2.05 and 2.3.
 - A sample of 8,192 scores is within 3 % of their rank at a density of 10 %, and costs a
   tenth of a pass where there are 25 million, but a whole one for LeNet-300-100. There
   it is taken only where the last threshold is of no use (the first step, another
@@ -30,7 +33,6 @@ import numpy as np
 from jax import lax
 
 from gsm_optax._counting import Count
-from gsm_optax._passes import reduce_together
 from gsm_optax._patterns import infinity
 
 BINADE = 1 << 23
@@ -39,9 +41,12 @@ BINADE = 1 << 23
 NARROW = 5 * BINADE // 4
 """Brackets for close passes: wide enough for interpolation, not for anything else."""
 
+ROUGH = 0.2
+"""An error of the prediction, as a share of the bracket, that asks for a survey."""
+
 _INFINITY = int(infinity(jnp.uint32))
 
-_EVEN_AFTER = 6
+EVEN_AFTER = 6
 """Passes after which candidates divide the bracket evenly, whatever it holds."""
 
 
@@ -50,7 +55,7 @@ def _ladder(*steps: float) -> np.ndarray:
   return np.concatenate([1 / above[::-1], above]).astype(np.float32)
 
 
-AROUND_LAST = _ladder(0.1, 0.4, 1.2)
+AROUND_LAST = _ladder(0.12, 0.8, 2.5)
 """A survey's first candidates, as multiples of the last step's threshold."""
 
 AROUND_SAMPLE = _ladder(0.015, 0.05, 0.2)
@@ -67,12 +72,36 @@ _TOWARD_ZERO = np.array([1 / 64, 1 / 16, 1 / 4, 1 / 2, 1, 4], np.float32)
 """Candidates in a wide bracket that does not reach zero, as multiples of where a
 constant density puts the answer; scores are denser toward zero."""
 
-_SURVEY = np.array([-3, -1, -0.3, 0.3, 1, 3], np.float32)
+SURVEY = np.array([-3, -1, -0.3, 0.3, 1, 3], np.float32)
 """A survey's candidates about the predicted answer, in standard errors."""
 
-CLOSE = np.array([-2.3, 0, 2.3], np.float32)
-"""Those of a close pass, in which each costs as much as three of a survey. A fourth
-saved no passes in training (2.06 instead of 2.08)."""
+CLOSE = np.array([-2, 2], np.float32)
+"""Those of a close pass, which cost more. With one between them, and rows of either
+cell, it took as many passes, but each of seven reductions instead of five."""
+
+NEW, MISSED, OPEN, TIED, SETTLED = (np.int32(i) for i in range(5))
+"""Outcomes of a close pass, after the first: the answer is not between the candidates;
+it is, and which it is remains open; so it does, but there is a guess to look at both
+sides of: a score that many have, or the mean of two or three; it is known.
+"""
+
+
+class Target(NamedTuple):
+  """What is looked for, among all scores.
+
+  Attributes:
+    rank: float32, about the rank of the answer.
+    log_share: float32, the logarithm of the share of the scores that reach it.
+  """
+
+  rank: jax.Array
+  log_share: jax.Array
+
+  @classmethod
+  def of(cls, rank: Count, size: int) -> "Target":
+    """For the `rank`-th greatest of `size` scores."""
+    below = Count.of(size).minus(rank).to_float() + 1
+    return cls(rank.to_float(), jnp.log1p(-below / (float(size) + 1)))
 
 
 class Bracket(NamedTuple):
@@ -139,40 +168,44 @@ def survey_candidates(bracket: Bracket, passes: jax.Array) -> jax.Array:
   up = jnp.asarray(_OUTWARD).at[-1].set(width - 1)
   down = (width - jnp.minimum(_OUTWARD[::-1], width)).at[0].set(1)
   is_open = low + width == _INFINITY + 1
-  evenly = _evenly(width, len(_SURVEY))
+  even = evenly(width, len(SURVEY))
   is_lowest = bracket.share_below() < 0.25
-  between = jnp.where(is_lowest, _toward_zero(bracket), evenly)
+  between = jnp.where(is_lowest, _toward_zero(bracket), even)
   far = jnp.where(low == 0, down, jnp.where(is_open, up, between))
-  is_far = (width > NARROW) & (passes < _EVEN_AFTER)
-  candidates = jnp.where(is_far, far, _predicted(bracket, passes, _SURVEY))
+  is_far = (width > NARROW) & (passes < EVEN_AFTER)
+  candidates = jnp.where(is_far, far, _predicted(bracket, passes, SURVEY))
   return jnp.clip(candidates, 1, width - 1)
 
 
 def close_candidates(
-  bracket: Bracket, passes: jax.Array, guess: jax.Array, few: Count
+  bracket: Bracket,
+  passes: jax.Array,
+  outcome: jax.Array,
+  guess: jax.Array,
+  spread: np.ndarray,
 ) -> jax.Array:
-  """The same for a narrow bracket. A `guess` inside it is settled, right or wrong."""
-  at, half = guess - bracket.low, len(CLOSE) // 2
-  # After a first close pass that missed, the prediction is not to be trusted much.
-  caution = jnp.where(at < bracket.width, 4, 1)
-  candidates = _predicted(bracket, passes, caution * CLOSE)
-  # Few scores are found wherever in the bracket they are, and so is the least.
-  is_few = (~(bracket.inside >= few) | bracket.is_least()) & (passes < _EVEN_AFTER)
-  ends = candidates.at[0].set(1).at[-1].set(bracket.width - 1)
-  candidates = jnp.clip(jnp.where(is_few, ends, candidates), 1, bracket.width - 1)
-  around = jnp.concatenate(
-    [
-      jnp.minimum(candidates[: half - 1], at),
-      jnp.stack([at, at + 1]),
-      jnp.maximum(candidates[half + 1 :], at + 1),
-    ]
-  )
-  is_guess = (at < bracket.width) & (at > 0) & (passes < _EVEN_AFTER)
-  return jnp.where(is_guess, jnp.clip(around, 1, bracket.width - 1), candidates)
+  """The same for a narrow bracket, after a close pass with some outcome, if any."""
+  # After one that missed, the prediction is not to be trusted much.
+  caution = jnp.where(outcome == MISSED, 3, 1)
+  candidates = _predicted(bracket, passes, caution * spread)
+  # On both sides of the guess; and, if there are more, around all the others.
+  at = jnp.clip(guess - bracket.low, 1, bracket.width - 1)
+  half = len(spread) // 2
+  tied = jnp.repeat(jnp.stack([at, at + 1]), half)
+  if half > 1:
+    tied = tied.at[0].set(1).at[-1].set(bracket.width - 1)
+  is_tied = (outcome == TIED) & (passes < EVEN_AFTER)
+  return jnp.clip(jnp.where(is_tied, tied, candidates), 1, bracket.width - 1)
+
+
+def ends(bracket: Bracket, number: int) -> jax.Array:
+  """So many candidates with the whole bracket between the first and the others."""
+  last = jnp.full(number, jnp.maximum(bracket.width - 1, 1))
+  return last.at[0].set(1)
 
 
 def narrow(
-  bracket: Bracket, candidates: jax.Array, counts: Count
+  bracket: Bracket, candidates: jax.Array, counts: Count, target: Target
 ) -> tuple[Bracket, jax.Array]:
   """The cell in which the answer lies, and its number from below."""
   k = candidates.shape[0]
@@ -193,10 +226,13 @@ def narrow(
     lax.dynamic_slice(bracket.low + edges, (_first_of_four(cell, k),), (4,)),
     lax.dynamic_slice(above.to_float(), (_first_of_four(cell, k),), (4,)),
     bracket.rank.to_float() - 0.5,
+    target,
     narrowed,
   )
-  # The outermost cells reach into the unknown.
-  is_known = (cell > 0) & (cell < k) & jnp.isfinite(place) & jnp.isfinite(error)
+  # A survey's outermost cells reach into the unknown.
+  is_known = jnp.isfinite(place) & jnp.isfinite(error)
+  if k > 2:
+    is_known &= (cell > 0) & (cell < k)
   wide = (narrowed.width.astype(jnp.float32) / BINADE) ** 3
   return narrowed._replace(
     place=jnp.where(is_known, jnp.clip(place, 0, 1), narrowed.share_below()),
@@ -204,46 +240,7 @@ def narrow(
   ), cell
 
 
-def number_of(
-  values: jax.Array, weights: jax.Array, candidates: list[jax.Array]
-) -> list[jax.Array]:
-  """How many of few uint32 `values`, each with an int32 weight, reach a candidate."""
-  reached = [jnp.where(values >= candidate, weights, 0) for candidate in candidates]
-  # Two operands at least, which is what makes the sum quick.
-  return reduce_together([*reached, weights], (0,))[:-1]
-
-
-def rank_th(
-  values: jax.Array, weights: jax.Array, rank: Count, low: jax.Array, width: jax.Array
-) -> jax.Array:
-  """The rank-th greatest of such `values`, if it lies in [low, low + width)."""
-  parts = 16
-
-  def step(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    low, width = state
-    candidates = low + jnp.minimum(_evenly(width, parts), width - 1)
-    counts = jnp.stack(number_of(values, weights, list(candidates)))
-    edges = jnp.concatenate([low[None], candidates, (low + width)[None]])
-    cell = jnp.sum(Count.of(counts) >= rank, dtype=jnp.int32)
-    return edges[cell], edges[cell + 1] - edges[cell]
-
-  return lax.while_loop(lambda state: state[1] > 1, step, (low, width))[0]
-
-
-def among(rank: Count, inside: Count, known: Count) -> Count:
-  """About the rank that the answer has among those that are known of those inside."""
-  share = known.to_float() / jnp.maximum(inside.to_float(), 1)
-  scaled = Count.of(
-    jnp.maximum(jnp.round(rank.to_float() * share), 1).astype(jnp.int32)
-  )
-  all_known = known.equals(inside)
-  return Count(
-    jnp.where(all_known, rank.high, scaled.high),
-    jnp.where(all_known, rank.low, scaled.low),
-  )
-
-
-def _evenly(width: jax.Array, parts: int) -> jax.Array:
+def evenly(width: jax.Array, parts: int) -> jax.Array:
   step = jnp.maximum(width // (parts + 1), 1)
   return step * jnp.arange(1, parts + 1, dtype=jnp.uint32)
 
@@ -273,41 +270,49 @@ def _predicted(bracket: Bracket, passes: jax.Array, spread: Any) -> jax.Array:
   shares = jnp.clip(bracket.place + jnp.minimum(error, 0.35) * spread, 0, 1)
   bottom, top = _value(low), _value(low + width)
   at = lax.bitcast_convert_type(bottom + shares * (top - bottom), jnp.uint32)
-  is_even = (passes >= _EVEN_AFTER) | (width <= len(spread) + 1)
-  return jnp.where(is_even, _evenly(width, len(spread)), jnp.maximum(at, low) - low)
+  is_even = (passes >= EVEN_AFTER) | (width <= len(spread) + 1)
+  return jnp.where(is_even, evenly(width, len(spread)), jnp.maximum(at, low) - low)
 
 
 def _first_of_four(cell: jax.Array, k: int) -> jax.Array:
   """The first of four edges next to each other, with the cell in their middle.
 
-  Candidates, but for three: then the low end of the bracket is the first.
+  Candidates, but for two: then the ends of the bracket are the others.
   """
-  return jnp.clip(cell - 1, min(1, k - 3), k - 3)
+  return jnp.clip(cell - 1, 1, k - 3) if k > 2 else jnp.zeros_like(cell)
 
 
 def _interpolated(
-  patterns: jax.Array, reach: jax.Array, rank: jax.Array, cell: Bracket
+  patterns: jax.Array,
+  reach: jax.Array,
+  rank: jax.Array,
+  target: Target,
+  cell: Bracket,
 ) -> tuple[jax.Array, jax.Array]:
-  """Where in a cell the score of a rank lies, by a cubic on logarithmic scales.
+  """Where in a cell the score of a rank lies, by a cubic.
+
+  That is one of ``log(value)`` over ``log(-log(share that reaches the value))``.
 
   Args:
     patterns: uint32 (4,), candidates; not a number comes back where two are the same.
-    reach: float32 (4,), how many scores reach them.
-    rank: float32.
-    cell: between two of them.
+    reach: float32 (4,), how many scores of the bracket reach them.
+    rank: float32, that of the answer in the bracket.
+    target: the answer among all scores.
+    cell: between two of the candidates.
 
   Returns:
     The share of the cell's width that lies below, and its error, about.
   """
   bottom, top = _value(cell.low), _value(cell.low + cell.width)
   x = jnp.log(_value(patterns) / bottom)
-  y = jnp.log(jnp.maximum(reach, 0.5))
-  target = jnp.log(rank)
+  # Less what it is for the answer, by differences of counts: those are exact.
+  ratio = jnp.maximum((reach - rank) / target.rank, 0.5 / target.rank - 1)
+  y = jnp.log1p(jnp.log1p(ratio) / target.log_share)
   # Neville's scheme: lines through neighbours, then parabolas, then the cubic.
   orders = [x]
   for order in (1, 2, 3):
     lower, (left, right) = orders[-1], (y[:-order], y[order:])
-    mixed = (target - right) * lower[:-1] + (left - target) * lower[1:]
+    mixed = left * lower[1:] - right * lower[:-1]
     orders.append(mixed / (left - right))
   parabolas, cubic = orders[2], orders[3][0]
   width = (top - bottom) / bottom

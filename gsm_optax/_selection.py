@@ -7,12 +7,17 @@ passes are needed (`_search`). Two are the rule:
 
 1. A *survey* counts around an estimate: for a small model the last step's threshold,
    for a large one that of a sample, which costs next to nothing there.
-2. A *close* pass counts around the place that interpolation predicts, and also keeps
-   number, least and greatest of what each row of some hundred weights has between two
-   candidates. In a bracket of some hundred scores hardly a row has three, and of one or
-   two these *are* the scores. So the answer is among them, unless it lies between the
-   least and the greatest of a row of three or more, which shows in the numbers. Then
-   the next pass settles it.
+2. A *close* pass counts on both sides of the place that interpolation predicts, and
+   also keeps number, least, greatest and sum of what each row of some hundred weights
+   has between the two. In a bracket of some hundred scores hardly a row has four, and
+   of up to three these tell the scores. So the answer is among them, unless it lies
+   between the least and the greatest of a row of four or more, which shows in the
+   numbers. Then the next pass settles it (`_settling`).
+
+Scores that are split over devices take four or five: numbers and sums are what devices
+add up in one operation, and a sum tells a score only where it is alone in its cell. So
+each pass has the candidates of a survey, until one finds the answer alone. (With those
+of a close pass it took seven or eight.)
 
 The least of all scores takes one pass. `experiments.benchmarks.selection` measures all
 this in passes of ``where(|g * w| >= t, g, 0)``. Whatever the scores, after six passes
@@ -42,18 +47,24 @@ from gsm_optax._search import (
   AROUND_LAST,
   AROUND_SAMPLE,
   CLOSE,
+  EVEN_AFTER,
   NARROW,
+  NEW,
+  OPEN,
+  ROUGH,
+  SETTLED,
+  SURVEY,
   Bracket,
-  among,
+  Target,
   candidates_around,
   close_candidates,
+  ends,
   everything,
   is_usable,
   narrow,
-  number_of,
-  rank_th,
   survey_candidates,
 )
+from gsm_optax._settling import rank_th, settle
 from gsm_optax._trees import is_known
 
 _SAMPLE = 8192
@@ -166,6 +177,9 @@ def search(
     )
     return lax.bitcast_convert_type(found, jnp.float32)
 
+  split = is_split(scores)
+  target = Target.of(q, scores.size)
+
   def survey(state: tuple[Bracket, jax.Array]) -> tuple[Bracket, jax.Array]:
     bracket, passes = state
     is_first = passes == 0
@@ -174,7 +188,7 @@ def search(
       candidates_around(bracket, start, AROUND_LAST),
       survey_candidates(bracket, passes),
     )
-    if not is_split(scores):  # a sample would move data between devices
+    if not split:  # a sample would move data between devices
       is_lost = is_first
       if scores.size < _LARGE:
         is_far_off = (passes == 1) & (bracket.width > NARROW)
@@ -185,58 +199,45 @@ def search(
         lambda: candidates,
       )
     counts = count(scores, bracket.low, bracket.width, candidates)
-    return narrow(bracket, candidates, counts)[0], passes + 1
+    return narrow(bracket, candidates, counts, target)[0], passes + 1
 
-  # So few that hardly any three share a row, wherever they are.
-  few = Count.of(1 + int(0.6 * scores.rows ** (2 / 3)))
+  # So few that hardly any four share a row, wherever they are; of scores that are split
+  # over devices, a pass tells only one that is alone.
+  few = Count.of(2 if split else 1 + int(0.3 * scores.rows ** (2 / 3)))
+  spread = SURVEY if split else CLOSE
+
+  def is_few(bracket: Bracket) -> jax.Array:
+    found = ~(bracket.inside >= few)
+    return found if split else found | bracket.is_least()
+
+  def is_rough(state: tuple[Bracket, jax.Array]) -> jax.Array:
+    bracket, passes = state
+    is_unsure = (bracket.error > ROUGH) & (passes < EVEN_AFTER)
+    return ((bracket.width > NARROW) | is_unsure) & ~is_few(bracket)
 
   bracket, passes = lax.while_loop(
-    lambda state: (
-      (state[0].width > NARROW) & (state[0].inside >= few) & ~state[0].is_least()
-    ),
+    is_rough,
     survey,
     (everything(q, scores.size), jnp.int32(0)),
   )
 
   def close(state: Any) -> Any:
-    bracket, passes, _, guess = state
-    candidates = close_candidates(bracket, passes, guess, few)
+    bracket, passes, outcome, guess = state
+    candidates = close_candidates(bracket, passes, outcome, guess, spread)
+    everywhere = is_few(bracket) & (outcome < OPEN) & (passes < EVEN_AFTER)
+    candidates = jnp.where(everywhere, ends(bracket, len(spread)), candidates)
     counts, rows = count_by_rows(scores, bracket.low, bracket.width, candidates)
-    narrowed, cell = narrow(bracket, candidates, counts)
-    inner = jnp.clip(cell, 1, len(CLOSE) - 1)  # a cell with a candidate at either end
-    numbers, least, greatest = rows.of_cell(inner - 1)
-    # The greatest of a row counts once and the least as often as there are others: too
-    # low for those in between, and right if the answer is not among them.
-    values = jnp.concatenate([greatest, least]).astype(jnp.uint32)
-    others = jnp.maximum(numbers - 1, 0)
-    one = (numbers > 0).astype(jnp.int32)
-    weights = jnp.concatenate([one, others])
-    known = Count.of(number_of(values, weights, [jnp.uint32(0)])[0])
-    unknown = narrowed.inside.minus(known)
-    guess = rank_th(
-      values,
-      weights,
-      among(narrowed.rank, narrowed.inside, known),
-      narrowed.low - bracket.low,
-      narrowed.width,
+    narrowed, cell = narrow(bracket, candidates, counts, target)
+    inner = jnp.clip(cell, 1, len(spread) - 1)  # a cell with a candidate at either end
+    guess, outcome = settle(
+      narrowed, bracket.low, rows.of_cell(inner - 1), cell == inner, split
     )
-    # Enough reach the guess if all are as low as they can be; too few exceed it if all
-    # are as high.
-    (reach,) = number_of(values, weights, [guess])
-    others_high = jnp.concatenate(
-      [jnp.maximum(numbers - 1, one), (numbers > 1).astype(jnp.int32)]
-    )
-    (exceed,) = number_of(values, others_high, [guess + 1])
-    settled = Count.of(reach) >= narrowed.rank
-    settled &= ~(unknown.plus(Count.of(exceed)) >= narrowed.rank)
-    settled &= (cell == inner) & (narrowed.inside.high < 1 << 15)  # no sum overflows
-    return narrowed, passes + 1, settled, bracket.low + guess
+    return narrowed, passes + 1, outcome, guess
 
-  no_guess = bracket.low + bracket.width
   bracket, passes, _, guess = lax.while_loop(
-    lambda state: (state[0].width > 1) & ~state[2],
+    lambda state: (state[0].width > 1) & (state[2] != SETTLED),
     close,
-    (bracket, passes, jnp.zeros((), bool), no_guess),
+    (bracket, passes, jnp.asarray(NEW), bracket.low),
   )
   return jnp.where(bracket.width > 1, guess, bracket.low), passes
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from experiments.benchmarks import selection, step
+from experiments.benchmarks import passes, selection, step
 
 
 def test_leaves_are_split_over_devices(tmp_path):
@@ -24,6 +24,8 @@ def test_leaves_are_split_over_devices(tmp_path):
 @pytest.mark.parametrize(
   ("benchmark", "flags", "message"),
   [
+    (passes, ["--devices", "0"], "--devices must be at least 1"),
+    (passes, ["--devices", "7"], "batches cannot be split"),
     (step, ["--repeats", "0"], "--repeats must not be"),
     (step, ["--steps", "0"], "--steps and"),
     (step, ["--seconds", "-1"], "above 0 and finite, not -1"),
