@@ -94,7 +94,9 @@ def measure(benchmark: Benchmark, name: str, batch_size: int) -> dict[str, Any]:
     )
     for _ in range(steps):
       chosen = rng.choice(len(train[1]), batch_size, replace=False)
-      state, _ = step(state, (train[0][chosen], train[1][chosen]))
+      state, loss = step(state, (train[0][chosen], train[1][chosen]))
+      # Simulated devices that run ahead of each other may wait for one another forever.
+      loss.block_until_ready()
       if tx is counted:
         threshold, passes = state.opt_state[0]
         observed.append((float(threshold), int(passes)))
