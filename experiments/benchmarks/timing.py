@@ -1,11 +1,28 @@
 """Timing several alternatives side by side."""
 
+import ctypes
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's mallopt
+
+
+def keep_freed_memory() -> None:
+  """Lets the process keep what it frees for later arrays, where glibc decides that.
+
+  Large arrays would else be given back to the system, and those of the next call come
+  from it page by page, each filled with zeros first. That takes as long as a pass over
+  them, and from run to run it varies far more.
+  """
+  if platform.libc_ver()[0] == "glibc":
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def side_by_side(
