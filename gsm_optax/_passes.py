@@ -15,9 +15,9 @@ CPU cores with JAX 0.10; a "pass" is ``where(|g * w| >= t, g, 0)``, 25 million w
   take three times as long as the same of a matrix, since each index is taken apart
   again. The reshape must come before the loop, or it ends up in the fused kernel.
 - Rows of 100 weights are slower than of 96: after the last whole vector come single
-  ones. Rows for the least and the greatest: some 200 weights in a small model (with 100,
-  a search took a tenth longer: what follows costs by rows), more in a large one, where
-  what follows each row (200,000 of them) took as long as a pass.
+  ones. Rows for the least and the greatest: some 200 weights in a small model (with
+  100, a search took a tenth longer: what follows costs by rows), more in a large one,
+  where what follows each row (200,000 of them) took as long as a pass.
 - Number, least and greatest of a row tell two scores in the cell, their sum a third.
   Without the sum, LeNet-5 takes 2.7 passes instead of 2.3, which cost a tenth less.
 - Counting each gradient as soon as it is there, outside of the loop, was predicted to
