@@ -21,7 +21,7 @@ of a close pass it took seven or eight.)
 
 The least of all scores takes one pass. `experiments.benchmarks.selection` measures all
 this in passes of ``where(|g * w| >= t, g, 0)``. Whatever the scores, after six passes
-the candidates divide the bracket evenly, so that no input needs more than some twenty.
+the candidates divide the bracket evenly, so that no input needs more than 34.
 """
 
 from collections.abc import Callable, Sequence
