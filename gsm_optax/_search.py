@@ -191,17 +191,17 @@ def close_candidates(
   # On both sides of the guess; and, if there are more, around all the others.
   at = jnp.clip(guess - bracket.low, 1, bracket.width - 1)
   half = len(spread) // 2
-  tied = jnp.repeat(jnp.stack([at, at + 1]), half)
+  tied = [at] * half + [at + 1] * half
   if half > 1:
-    tied = tied.at[0].set(1).at[-1].set(bracket.width - 1)
+    tied[0], tied[-1] = jnp.uint32(1), bracket.width - 1
   is_tied = (outcome == TIED) & (passes < EVEN_AFTER)
-  return jnp.clip(jnp.where(is_tied, tied, candidates), 1, bracket.width - 1)
+  return jnp.clip(jnp.where(is_tied, jnp.stack(tied), candidates), 1, bracket.width - 1)
 
 
 def ends(bracket: Bracket, number: int) -> jax.Array:
   """So many candidates with the whole bracket between the first and the others."""
-  last = jnp.full(number, jnp.maximum(bracket.width - 1, 1))
-  return last.at[0].set(1)
+  last = jnp.maximum(bracket.width - 1, 1)
+  return jnp.stack([jnp.uint32(1), *[last] * (number - 1)])
 
 
 def narrow(
