@@ -18,7 +18,7 @@ takes depends on where the candidates are; the answer does not. Tried and found:
   for LeNet-300-100 and by 0.91 for LeNet-5 (standard deviation;
   `experiments.benchmarks.passes`). A first survey within 13 % of the last threshold was
   predicted to be enough, and took some 3 passes; up to a factor of 2.2 from it, 2.1 and
-  2.5; up to 3.5, with fewer candidates near it, 2.05 and 2.3.
+  2.5; up to 3.5, with fewer candidates near it, 2.06 and 2.3.
 - A sample of 8,192 scores is within 3 % of their rank at a density of 10 %, and costs a
   tenth of a pass where there are 25 million, but a whole one for LeNet-300-100. There
   it is taken only where the last threshold is of no use (the first step, another
