@@ -53,7 +53,7 @@ def settle(
   is_tied = (same > 8) & (same > cell.inside.to_float() / 8)
   outcome = jnp.where(is_settled, SETTLED, jnp.where(is_tied, TIED, OPEN))
   if split:
-    # The mean of two or three of a row has some on either side.
+    # What is left of one leaf: unless they are equal, their mean lies between them.
     total = jnp.sum(sums, dtype=jnp.int32).astype(jnp.uint32)
     is_two_or_three = (cell.inside.high == 0) & (cell.inside.low <= 3)
     mean = total // jnp.maximum(cell.inside.low, 1).astype(jnp.uint32)
@@ -76,7 +76,7 @@ def rank_th(
   values: jax.Array, weights: jax.Array, rank: Count, low: jax.Array, width: jax.Array
 ) -> jax.Array:
   """The rank-th greatest of such `values`, if it lies in [low, low + width)."""
-  parts = 8  # each costs a quarter of what a step does without any
+  parts = 8
   number = (rank.high << 16) + rank.low
 
   def step(
