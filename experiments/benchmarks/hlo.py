@@ -38,8 +38,10 @@ MOVES = (
 
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][\w\-]*)\(")
-_ONE = re.compile(r"(body|condition|to_apply|calls)=%?([\w.\-]+)")
-_BRANCHES = re.compile(r"(?:branch_computations=\{|_computation=)([^}\s]+)")
+_CALLED = re.compile(r", (body|condition|to_apply|calls)=%?([\w.\-]+)")
+_BRANCHES = re.compile(
+  r", (?:branch_computations=\{([^}]*)|(?:true|false)_computation=([^,\s]+))"
+)
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _TARGET = re.compile(r'custom_call_target="([^"]*)"')
 
@@ -130,7 +132,7 @@ def _instruction(computations: dict[str, list[str]], line: str) -> Block:
   if not found:
     return Block()
   shape, opcode = found.groups()
-  called = dict(_ONE.findall(line))
+  called = dict(_CALLED.findall(line))
   if opcode == "while":
     body = _block(computations, called["condition"])
     body += _block(computations, called["body"])
@@ -138,7 +140,8 @@ def _instruction(computations: dict[str, list[str]], line: str) -> Block:
     trips = int(trips[1]) if trips else None
     return Block(loops=(Block(body.kernels, body.collectives, trips, body.loops),))
   if opcode == "conditional":
-    names = re.findall(r"[\w.\-]+", " ".join(_branches(line)))
+    names = " ".join(some or one for some, one in _BRANCHES.findall(line))
+    names = names.replace("%", "").replace(",", "").split()
     branches = [_block(computations, branch) for branch in names]
     return max(branches, key=lambda branch: branch.all_kernels)
   if opcode in ("call", "async-start"):
@@ -153,10 +156,6 @@ def _instruction(computations: dict[str, list[str]], line: str) -> Block:
   if is_scalar and opcode not in _EVEN_OF_SCALARS and not collectives:
     return Block()
   return Block(1, collectives)
-
-
-def _branches(line: str) -> list[str]:
-  return [found.rstrip(",") for found in _BRANCHES.findall(line.replace(", %", ",%"))]
 
 
 def _collective(opcode: str, line: str) -> str:

@@ -14,7 +14,7 @@ import importlib
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from rich.table import Table
 
 import gsm_optax
 from experiments.benchmarks.selection_figure import selection_figure
+from experiments.benchmarks.shapes import NETWORKS
 from experiments.benchmarks.timing import keep_freed_memory, side_by_side
 from experiments.recording import surroundings, write_json
 
@@ -58,28 +59,10 @@ class Benchmark:
   """Folder for selection.json and selection.png."""
 
 
-def resnet50_kernels() -> Iterator[tuple[int, ...]]:
-  """The shapes of ResNet-50's kernels on ImageNet, 25.5 million weights."""
-  yield (7, 7, 3, 64)
-  features = 64
-  for stage, blocks in enumerate((3, 4, 6, 3)):
-    width = 64 * 2**stage
-    for block in range(blocks):
-      if block == 0:
-        yield (1, 1, features, 4 * width)
-      yield (1, 1, features, width)
-      yield (3, 3, width, width)
-      yield (1, 1, width, 4 * width)
-      features = 4 * width
-  yield (2048, 1000)
-
-
 def shapes_of(model: str) -> list[tuple[int, ...]]:
   """The shapes of a model's prunable leaves."""
-  if model == "lenet300":
-    return [(784, 300), (300, 100), (100, 10)]
-  if model == "resnet50":
-    return list(resnet50_kernels())
+  if model in ("lenet300", "resnet50"):
+    return NETWORKS[model]
   number = float(model)
   if number <= 0:
     raise ValueError(f"a model of {model} weights")

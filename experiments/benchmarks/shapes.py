@@ -64,8 +64,9 @@ NETWORKS: dict[str, list[Shape]] = {
   "transformer": list(transformer()),
   "deep-transformer": list(deep_transformer()),
   "resnet8": list(cifar_resnet(1)),
+  "lenet300": list(lenet300()),
 }
-"""By name; the last is there to try things out."""
+"""By name."""
 
 
 def size(shapes: list[Shape]) -> int:
