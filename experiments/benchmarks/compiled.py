@@ -30,7 +30,7 @@ from rich.console import Console
 import gsm_optax
 from experiments.benchmarks import hlo
 from experiments.benchmarks.compiled_figure import compiled_figure
-from experiments.benchmarks.compiled_table import console_table
+from experiments.benchmarks.compiled_table import console_tables, seconds_to_compile
 from experiments.benchmarks.networks import passes_of
 from experiments.benchmarks.shapes import NETWORKS, Shape, size
 from experiments.benchmarks.targets import (
@@ -180,8 +180,11 @@ def measure(
     if benchmark.eight_devices:
       result["eight_devices"] = compile_for_eight(program, shapes, target)
     programs[program] = result
-    seconds = result["lower_seconds"] + result["compile_seconds"]
-    console.print(f"{target}, {network}, {program}: compiled in {seconds:.1f} s")
+    kernels = result.get("kernels_of_an_update")
+    console.print(
+      f"{target}, {network}, {program}: compiled in {seconds_to_compile(result):.1f} s"
+      + ("" if kernels is None else f", {kernels:,.0f} kernels")
+    )
   return {
     "target": target,
     "network": network,
@@ -229,7 +232,8 @@ def main() -> None:
         passes[network] = passes_of(network, DENSITY, benchmark.batches)
         console.print(f"{network}: passes on true gradients {passes[network]}")
       rows.append(measure(benchmark, target, network, passes[network], console))
-  console.print(console_table(rows))
+  for table in console_tables(rows):
+    console.print(table)
   config = asdict(benchmark) | {"out": str(benchmark.out)}
   benchmark.out.mkdir(parents=True, exist_ok=True)
   results = {"rows": rows, "config": config, **surroundings()}

@@ -20,7 +20,7 @@ _BARS = {
 
 
 def compiled_figure(results: dict[str, Any]) -> Figure:
-  """Kernels, seconds to compile and words, as ratios to SGD's, on log axes.
+  """Kernels, seconds to compile and words, as ratios to SGD's.
 
   Args:
     results: the ``compiled.json`` of `experiments.benchmarks.compiled`.
@@ -42,7 +42,7 @@ def compiled_figure(results: dict[str, Any]) -> Figure:
 
 def _draw(axes: Any, rows: list[dict[str, Any]], quantity: Any) -> None:
   width = 0.8 / len(_BARS)
-  drawn = False
+  highest = 0.0
   for place, (name, (label, color)) in enumerate(_BARS.items()):
     for number, row in enumerate(rows):
       programs = row["programs"]
@@ -53,13 +53,14 @@ def _draw(axes: Any, rows: list[dict[str, Any]], quantity: Any) -> None:
       at = number + (place - 1) * width
       axes.bar(at, ratio, width, color=color, label=None if number else label)
       axes.annotate(f"{ratio:.3g}", (at, ratio), ha="center", va="bottom", fontsize=8)
-      drawn = True
-  if not drawn:
+      highest = max(highest, ratio)
+  if not highest:
     axes.text(0.5, 0.5, "not known", ha="center", transform=axes.transAxes)
     axes.set_axis_off()
     return
-  axes.set_yscale("log")
+  if highest > 10:
+    axes.set_yscale("log")
   axes.axhline(1, color="black", linewidth=0.8)
   axes.margins(y=0.15)
-  axes.set_xticks(range(len(rows)), [row["network"] for row in rows])
+  axes.set_xticks(range(len(rows)), [row["network"].replace("-", "\n") for row in rows])
   axes.grid(axis="y", alpha=0.3)

@@ -90,8 +90,9 @@ class Block:
   def update_kernels(self, passes: float) -> float:
     """Of one run in which the search takes so many passes.
 
-    A search of several loops counts as if all were trips of the one that launches most.
-    Loops within a pass count one trip, unless the compiler knows their number.
+    All passes of a search of several loops count as trips of the one that launches
+    most; other loops of unknown trips do not count. Loops within a pass count one trip,
+    unless the compiler knows their number.
     """
     known = sum(loop.trips * loop.all_kernels for loop in self.loops if loop.trips)
     a_pass = self.search.all_kernels if self.search else 0

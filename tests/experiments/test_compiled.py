@@ -158,7 +158,7 @@ def test_a_run_leaves_its_numbers_and_a_picture(tmp_path):
   assert (tmp_path / "compiled.png").exists()
   heading, _, line = compiled_table(results).splitlines()
   assert heading.count("|") == line.count("|")
-  assert line.startswith("| cpu | resnet8 | 8 | ")
+  assert line.startswith("| CPU | `resnet8` | 8 | ")
 
 
 @pytest.mark.parametrize(
