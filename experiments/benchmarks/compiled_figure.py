@@ -52,7 +52,8 @@ def _draw(axes: Any, rows: list[dict[str, Any]], quantity: Any) -> None:
       ratio = ours / sgd
       at = number + (place - 1) * width
       axes.bar(at, ratio, width, color=color, label=None if number else label)
-      axes.annotate(f"{ratio:.3g}", (at, ratio), ha="center", va="bottom", fontsize=8)
+      text = f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
+      axes.annotate(text, (at, ratio), ha="center", va="bottom", fontsize=8)
       highest = max(highest, ratio)
   if not highest:
     axes.text(0.5, 0.5, "not known", ha="center", transform=axes.transAxes)

@@ -15,6 +15,7 @@ from experiments.benchmarks import compiled, networks, targets
 from experiments.benchmarks.compiled_table import compiled_table
 from experiments.benchmarks.hlo import read
 from experiments.benchmarks.shapes import NETWORKS, size
+from experiments.tables import RESULTS
 
 LOOP = """\
 HloModule jit_update, is_scheduled=true
@@ -159,6 +160,14 @@ def test_a_run_leaves_its_numbers_and_a_picture(tmp_path):
   heading, _, line = compiled_table(results).splitlines()
   assert heading.count("|") == line.count("|")
   assert line.startswith("| CPU | `resnet8` | 8 | ")
+
+
+def test_nothing_is_gathered_or_sorted_on_eight_devices():
+  rows = json.loads((RESULTS / "compiled" / "compiled.json").read_text())["rows"]
+  assert {row["target"] for row in rows} == set(targets.TARGETS)
+  for row in rows:
+    for name, program in row["programs"].items():
+      assert program["eight_devices"]["moves"] == {}, (row["target"], name)
 
 
 @pytest.mark.parametrize(

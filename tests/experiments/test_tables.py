@@ -28,6 +28,11 @@ def test_the_readme_and_the_docs_have_the_tables_of_the_results():
       assert all(page.count(mark) == 1 for mark in marks(name)), (path, name)
 
 
+def test_the_docs_have_the_table_of_what_xla_compiles():
+  page = (ROOT / "docs/results.md").read_text()
+  assert all(page.count(mark) == 1 for mark in marks("compiled"))
+
+
 def test_a_page_keeps_what_it_has_no_table_for():
   begin, end = marks("a")
   page = f"before {begin} old {end} after {marks('b')[0]} kept"
