@@ -1,0 +1,101 @@
+"""Gradients and weights shaped like models', and the plain ways to select weights."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Leaves = list[jax.Array]
+
+
+def resnet50_kernels() -> Iterator[tuple[int, ...]]:
+  """The shapes of ResNet-50's kernels on ImageNet, 25.5 million weights."""
+  yield (7, 7, 3, 64)
+  features = 64
+  for stage, blocks in enumerate((3, 4, 6, 3)):
+    width = 64 * 2**stage
+    for block in range(blocks):
+      if block == 0:
+        yield (1, 1, features, 4 * width)
+      yield (1, 1, features, width)
+      yield (3, 3, width, width)
+      yield (1, 1, width, 4 * width)
+      features = 4 * width
+  yield (2048, 1000)
+
+
+def resnet56_kernels() -> Iterator[tuple[int, ...]]:
+  """The shapes of ResNet-56's kernels on CIFAR-10, 0.85 million weights."""
+  yield (3, 3, 3, 16)
+  features = 16
+  for width in (16, 32, 64):
+    for _ in range(18):
+      yield (3, 3, features, width)
+      features = width
+  yield (64, 10)
+
+
+def shapes_of(model: str) -> list[tuple[int, ...]]:
+  """The shapes of a model's prunable leaves."""
+  if model == "lenet300":
+    return [(784, 300), (300, 100), (100, 10)]
+  if model == "resnet50":
+    return list(resnet50_kernels())
+  if model == "resnet56":
+    return list(resnet56_kernels())
+  number = float(model)
+  if number <= 0:
+    raise ValueError(f"a model of {model} weights")
+  side = 1024 if number < 5e7 else 2048 if number < 5e8 else 8192
+  return [(side, side)] * max(1, round(number / side**2))
+
+
+def make_tree(
+  shapes: list[tuple[int, ...]], dtype: str, zeros: float, seed: int
+) -> tuple[Leaves, Leaves]:
+  """Gradients and weights whose scale differs from layer to layer, as in training."""
+  scales = np.random.default_rng(0).lognormal(0, 1, len(shapes))
+  gradients, weights = [], []
+  for i, (shape, scale) in enumerate(zip(shapes, scales, strict=True)):
+    g, w, z = jax.random.split(jax.random.fold_in(jax.random.key(seed), i), 3)
+    fan_in = math.prod(shape[:-1])
+    gradient = jax.random.normal(g, shape) * (scale * 1e-3)
+    gradient = jnp.where(jax.random.uniform(z, shape) < zeros, 0, gradient)
+    gradients.append(gradient.astype(dtype))
+    weights.append((jax.random.normal(w, shape) / fan_in**0.5).astype(dtype))
+  return gradients, weights
+
+
+def scores(gradients: Leaves, weights: Leaves) -> Leaves:
+  """|g * w| of each leaf, in float32."""
+  return [
+    jnp.abs(g.astype(jnp.float32) * w.astype(jnp.float32))
+    for g, w in zip(gradients, weights, strict=True)
+  ]
+
+
+def keep(gradients: Leaves, weights: Leaves, threshold: Any) -> Leaves:
+  """The pass: the gradients whose score reaches the threshold."""
+  return [
+    jnp.where(score >= threshold, gradient, jnp.zeros_like(gradient))
+    for gradient, score in zip(gradients, scores(gradients, weights), strict=True)
+  ]
+
+
+def jax_alternatives(q: int) -> dict[str, Callable[..., Leaves]]:
+  """Concatenate all scores, then select."""
+
+  def concatenated(gradients: Leaves, weights: Leaves) -> jax.Array:
+    return jnp.concatenate([score.ravel() for score in scores(gradients, weights)])
+
+  def top_k(gradients: Leaves, weights: Leaves) -> Leaves:
+    values, _ = jax.lax.top_k(concatenated(gradients, weights), q)
+    return keep(gradients, weights, values[-1])
+
+  def sort(gradients: Leaves, weights: Leaves) -> Leaves:
+    return keep(gradients, weights, jnp.sort(concatenated(gradients, weights))[-q])
+
+  return {"lax.top_k": jax.jit(top_k), "jnp.sort": jax.jit(sort)}
