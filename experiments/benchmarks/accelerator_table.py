@@ -41,13 +41,13 @@ def gpu_table(results: dict[str, Any]) -> str:
       ("update", _update_table),
       ("step", _step_table),
     )
-    if "failed" not in results.get(name, {"failed": "left out"})
+    if name in results
   ]
   return "\n\n".join(part for part in parts if part)
 
 
 def _exactness(exactness: dict[str, Any]) -> str:
-  if not exactness["comparisons"]:
+  if not exactness.get("comparisons"):
     return ""
   return (
     f"{exactness['comparisons']:,} comparisons with the CPU and NumPy, bit by bit:"
@@ -56,7 +56,7 @@ def _exactness(exactness: dict[str, Any]) -> str:
 
 
 def _update_table(update: dict[str, Any]) -> str:
-  if not update["rows"]:
+  if not update.get("rows"):
     return ""
   head = [
     *("weights", "arrays", "copy, GB/s"),
@@ -89,7 +89,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def _step_table(step: dict[str, Any]) -> str:
-  if not step["seconds"]:
+  if not step.get("seconds"):
     return ""
   head = ["model, batch, image, type", *_STEP.values()]
   cells = [

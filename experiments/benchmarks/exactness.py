@@ -6,8 +6,10 @@ product to zero before anything is selected, and a GPU does not.
 """
 
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -32,38 +34,43 @@ STARTS = {"cold": 0.0, "warm": 1.3, "far off": 1e4}
 _LISTED = 100
 """Mismatches that are written down one by one."""
 
-Functions = dict[str, Callable[..., Any]]
+
+@dataclass(frozen=True)
+class Compared:
+  """The jitted functions, compiled once for each tree and device."""
+
+  threshold: Callable[[Any, Any], Any]
+  keep: Callable[[Any, Any, Any, Any], Any]
+  prune: Callable[[Any, Any], Any]
+
+  @classmethod
+  def jitted(cls) -> "Compared":
+    """Those of the library as it is now."""
+
+    def keep(density: Any, gradients: Any, weights: Any, start: Any) -> Any:
+      tx = gsm_optax.keep_top_saliency(density)
+      state: Any = tx.init(weights)
+      return tx.update(gradients, state._replace(threshold=start), weights)
+
+    return cls(
+      jax.jit(lambda scores, q: gsm_optax.global_threshold(scores, q)),
+      jax.jit(keep),
+      jax.jit(lambda density, weights: gsm_optax.prune(weights, density)),
+    )
 
 
-def functions() -> Functions:
-  """What is compared, jitted anew."""
-
-  def keep(density: Any, gradients: Any, weights: Any, start: Any) -> Any:
-    tx = gsm_optax.keep_top_saliency(density)
-    state: Any = tx.init(weights)
-    return tx.update(gradients, state._replace(threshold=start), weights)
-
-  def threshold(scores: Any, q: Any) -> Any:
-    return gsm_optax.global_threshold(scores, q)
-
-  def prune(density: Any, weights: Any) -> Any:
-    return gsm_optax.prune(weights, density)
-
-  return {name: jax.jit(f) for name, f in locals().items()}
-
-
-def compile_all(compared: Functions, devices: list[jax.Device]) -> None:
+def compile_all(compared: Compared, devices: list[Any]) -> None:
   """Calls every function with every tree on every device, side by side."""
 
-  def calls(tree: str, device: jax.Device) -> list[Callable[[], Any]]:
+  def calls(tree: str, device: Any) -> list[Callable[[], Any]]:
     case = Case.make(tree, KINDS[0], 0)
     put = jax.device_put((case.scores, case.gradients, case.weights), device)
     scores, gradients, weights = put
     one = jax.device_put(np.float32(1), device)
     return [
-      lambda: compared["keep"](one, gradients, weights, one),
-      lambda: compared["threshold"](scores, jax.device_put(np.int32(1), device)),
-      lambda: compared["prune"](one, weights),
+      lambda: compared.keep(one, gradients, weights, one),
+      lambda: compared.threshold(scores, jax.device_put(np.int32(1), device)),
+      lambda: compared.prune(one, weights),
     ]
 
   with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -78,12 +85,12 @@ def compile_all(compared: Functions, devices: list[jax.Device]) -> None:
 
 
 def results_of(
-  compared: Functions,
+  compared: Compared,
   case: Case,
   density: float,
   q: int,
   starts: dict[str, np.float32],
-  device: jax.Device,
+  device: Any,
 ) -> dict[str, list[Any]]:
   """All that one device finds, by what it is called."""
   share, number = jax.device_put((np.float32(density), np.int32(q)), device)
@@ -91,16 +98,16 @@ def results_of(
     (case.scores, case.gradients, case.weights, starts), device
   )
   found = {
-    "global_threshold": [compared["threshold"](scores, number)],
-    "prune": compared["prune"](share, weights),
+    "global_threshold": [compared.threshold(scores, number)],
+    "prune": compared.prune(share, weights),
   }
   for name, start in places.items():
-    updates, state = compared["keep"](share, gradients, weights, start)
+    updates, state = compared.keep(share, gradients, weights, start)
     found[f"keep_top_saliency, {name}"] = [*updates, state.threshold]
   return found
 
 
-def check(compared: Functions, case: Case, density: float, devices: Any) -> Any:
+def check(compared: Compared, case: Case, density: float, devices: Any) -> Any:
   """``(name, how many numbers differ)`` of each comparison of one case."""
   q, starts = rank(density, case.scores), dict[str, np.float32]()
   threshold = np.float32(0)
@@ -117,10 +124,8 @@ def check(compared: Functions, case: Case, density: float, devices: Any) -> Any:
   pairs = [
     (f"{name}, as the CPU", found, cpu[name]) for name, found in accelerator.items()
   ]
-  expected = [numpy_threshold(case.scores, q)]
-  pairs.append(
-    ("global_threshold, as NumPy", accelerator["global_threshold"], expected)
-  )
+  found, expected = accelerator["global_threshold"], numpy_threshold(case.scores, q)
+  pairs.append(("global_threshold, as NumPy", found, [expected]))
   if starts:
     found = accelerator["keep_top_saliency, cold"]
     pairs.append(("keep_top_saliency's threshold, as NumPy", found[-1:], [threshold]))
@@ -136,17 +141,18 @@ def exactness(
     How many comparisons were made of each sort, and the case of each that differs.
   """
   devices = [jax.devices()[0], jax.devices("cpu")[0]]
-  compared = functions()
+  compared = Compared.jitted()
+  started = time.perf_counter()
   compile_all(compared, devices)
+  say(f"exactness: compiled in {time.perf_counter() - started:.1f} s")
   counts: dict[str, int] = {}
   mismatches: list[dict[str, Any]] = []
   skipped = None
-  done = 0
-  for tree, kind, seed in all_cases(seeds):
+  for number, (tree, kind, seed) in enumerate(all_cases(seeds)):
     if deadline.left() <= 0:
-      skipped = (
-        f"The time was up after {done} of {seeds * len(KINDS) * len(TREES)} trees."
-      )
+      whole = seeds * len(KINDS) * len(TREES)
+      skipped = f"The time was up after {number} of {whole} trees of numbers."
+      say(f"exactness: {skipped}")
       break
     case = Case.make(tree, kind, seed)
     for density in DENSITIES:
@@ -155,7 +161,6 @@ def exactness(
         if wrong:
           place = {"tree": tree, "kind": kind, "seed": seed, "density": density}
           mismatches.append({"comparison": name, **place, "numbers_differing": wrong})
-    done += 1
   total = sum(counts.values())
   say(f"exactness: {total:,} comparisons, {len(mismatches):,} of them differ")
   for mismatch in mismatches[:10]:

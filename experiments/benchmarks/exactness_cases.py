@@ -94,7 +94,7 @@ class Case:
     return self.kind != "subnormal"
 
   def saliencies(self) -> list[np.ndarray]:
-    """|g·w| of what `keep_top_saliency` chooses among: leaves of two dimensions or more."""
+    """|g·w| of the leaves with two or more dimensions, which are prunable."""
     with np.errstate(invalid="ignore", over="ignore"):
       return [
         np.abs(g.astype(np.float32)) * np.abs(w.astype(np.float32))

@@ -83,15 +83,17 @@ def measure(
   """Times everything on one tree."""
   shapes = shapes_of(size)
   gradients, weights = quick_tree(shapes, seed=1)
-  row = {
+  row = time_updates(gradients, weights, density, seconds)
+  times, left_out = time_sorting(gradients, weights, density, seconds, deadline)
+  return {
     "size": size,
     "weights": sum(weight.size for weight in weights),
     "leaves": len(shapes),
     "density": density,
-    **time_updates(gradients, weights, density, seconds),
+    **row,
+    "seconds": row["seconds"] | times,
+    "left_out": left_out,
   }
-  times, left_out = time_sorting(gradients, weights, density, seconds, deadline)
-  return row | {"seconds": row["seconds"] | times, "left_out": left_out}
 
 
 def time_updates(

@@ -130,7 +130,7 @@ def whole_step(
     "model": model_name,
     "batch_size": batch_size,
     "image_size": image_size,
-    "dtype": dtype,
+    "dtype": dtype if model_name == "resnet50" else "float32",
     "density": density,
     "seconds": per_step,
     "ratio_to_sgd": {name: time / per_step["SGD"] for name, time in per_step.items()},
