@@ -64,13 +64,13 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     default=["resnet50", "resnet56", "1e9", "1e6", "1e8", "1e7"],
     help="of the updates, the most important first: models or numbers of weights",
   )
-  add("--seeds", type=int, default=20, help="of the comparisons (20)")
+  add("--seeds", type=int, default=8, help="of the comparisons (8)")
   add("--density", type=float, default=0.1, help="share of the weights to keep (0.1)")
   add("--model", choices=CLASSES, default="resnet50", help="to train (resnet50)")
   add("--batch-size", type=int, default=128, help="of its step (128)")
   add("--image-size", type=int, default=224, help="in pixels (224)")
   add("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-  add("--turn-seconds", type=float, default=0.5, help="to time each alternative (0.5)")
+  add("--turn-seconds", type=float, default=0.3, help="to time each alternative (0.3)")
   add("--commit", help="of a checkout that is not a git repository")
   add("--out", type=Path, default=Path("experiments/results/gpu/gpu.json"))
   if parser.parse_known_args(arguments)[0].quick:
@@ -104,9 +104,10 @@ def run(options: Namespace, say: Callable[[str], None]) -> dict[str, Any]:
   """All parts; the results are written as they come."""
   started = time.perf_counter()
   deadline = Deadline.after(options.seconds)
-  platforms: Any = jax.config.read("jax_platforms")
+  config: Any = jax.config
+  platforms = config.jax_platforms
   if platforms and "cpu" not in platforms.split(","):
-    jax.config.update("jax_platforms", f"{platforms},cpu")  # to compare with
+    config.update("jax_platforms", f"{platforms},cpu")  # to compare with
   device = jax.devices()[0]
   if device.platform == "cpu":
     keep_freed_memory()

@@ -78,7 +78,7 @@ class Case:
   @classmethod
   def make(cls, tree: str, kind: str, seed: int) -> "Case":
     """The case of these three."""
-    rng = np.random.default_rng([seed, list(TREES).index(tree), KINDS.index(kind)])
+    rng = np.random.default_rng([seed, *f"{tree}, {kind}".encode()])
     scores, gradients, weights = (
       [draw(kind, shape, dtype, rng) for shape, dtype in TREES[tree]] for _ in range(3)
     )

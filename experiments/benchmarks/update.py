@@ -175,12 +175,16 @@ def updates(
   save: Callable[[dict[str, Any]], None],
   say: Callable[[str], None],
 ) -> dict[str, Any]:
-  """Times tree after tree until the time is up, and saves after each."""
+  """Times tree after tree, and saves after each.
+
+  One is begun only if there is as much time left as the one before has taken.
+  """
   rows: list[dict[str, Any]] = []
   skipped: dict[str, str] = {}
   for size in sizes:
-    if deadline.left() <= 0:
-      skipped[size] = "The time was up."
+    if deadline.left() <= (rows[-1]["wall_seconds"] if rows else 0):
+      skipped[size] = "There was not enough time left."
+      say(f"update: {size} left out: {skipped[size]}")
       continue
     started = time.perf_counter()
     try:

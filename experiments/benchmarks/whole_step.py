@@ -103,8 +103,9 @@ def whole_step(
   compile_seconds = {"SGD": steppers["SGD"].compile()}
   say(f"step: SGD's compiled in {compile_seconds['SGD']:.1f} s")
   left_out: dict[str, str] = {}
-  if deadline.left() < 2 * compile_seconds["SGD"]:
-    left_out = dict.fromkeys(ALTERNATIVES, "There was no time to compile it.")
+  if deadline.left() < compile_seconds["SGD"]:
+    left_out = dict.fromkeys(ALTERNATIVES, "There was not enough time left.")
+    say(f"step: {' and '.join(ALTERNATIVES)} left out: there was not enough time left")
   for name, tx in compared.items():
     if name not in left_out:
       steppers[name] = Stepper(model, params, tx, batches)
