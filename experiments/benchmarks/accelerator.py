@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.extend.backend import get_backend
 
 from experiments.benchmarks.accelerator_table import gpu_table
 from experiments.benchmarks.exactness import exactness
 from experiments.benchmarks.timing import Deadline, keep_freed_memory
 from experiments.benchmarks.trees import shapes_of
 from experiments.benchmarks.update import sentence, updates
-from experiments.benchmarks.whole_step import CLASSES, whole_step
+from experiments.benchmarks.whole_step import CLASSES, Training, whole_step
 from experiments.surroundings import surroundings, write_json
 
 PARTS = {"exactness": 0.2, "update": 0.5, "step": 1.0}
@@ -108,12 +109,11 @@ def run(options: Namespace, say: Callable[[str], None]) -> dict[str, Any]:
   platforms = config.jax_platforms
   if platforms and "cpu" not in platforms.split(","):
     config.update("jax_platforms", f"{platforms},cpu")  # to compare with
-  device = jax.devices()[0]
-  if device.platform == "cpu":
+  if jax.default_backend() == "cpu":
     keep_freed_memory()
   results: dict[str, Any] = {
     **surroundings(),
-    "runtime": device.client.platform_version,
+    "runtime": get_backend().platform_version,
     "config": {k: v for k, v in vars(options).items() if k not in ("out", "commit")},
   }
   results["git_commit"] = options.commit or results["git_commit"]
@@ -139,14 +139,13 @@ def run(options: Namespace, say: Callable[[str], None]) -> dict[str, Any]:
     )
 
   def step(until: Deadline) -> dict[str, Any]:
+    dtype = options.dtype if options.model == "resnet50" else "float32"
     return whole_step(
-      options.model,
-      options.image_size,
-      options.batch_size,
-      options.dtype,
+      Training(options.model, options.image_size, options.batch_size, dtype),
       options.density,
       options.turn_seconds,
       until,
+      lambda times: save("step", times),
       say,
     )
 

@@ -68,6 +68,27 @@ def side_by_side(
   return {name: statistics.median(times) for name, times in samples.items()}
 
 
+class NoTimeError(Exception):
+  """A run that takes too long to be timed; the message says how long."""
+
+
+def in_time(
+  run: Callable[[], Any], seconds: float, deadline: "Deadline", turn: float = 0.0
+) -> float:
+  """The median seconds of a run by itself, as `side_by_side` has them.
+
+  Raises:
+    NoTimeError: if that would end after the deadline, as far as one call tells.
+  """
+  if deadline.left() <= 0:
+    raise NoTimeError("The time was up.")
+  jax.block_until_ready(run())
+  once = _seconds(run, 1)
+  if 5 * once > deadline.left():  # two to begin with and three turns
+    raise NoTimeError(f"A call takes {once:.2g} s, and there was no time for five.")
+  return side_by_side({"": run}, seconds, turn=turn)[""]
+
+
 def _seconds(run: Callable[[], Any], calls: int) -> float:
   """Seconds of each of some calls in a row."""
   started = time.perf_counter()

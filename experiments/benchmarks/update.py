@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ import optax
 
 import gsm_optax
 from experiments.benchmarks.optimisers import optimisers
-from experiments.benchmarks.timing import Deadline, side_by_side
+from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.trees import (
   Leaves,
   jax_alternatives,
@@ -156,14 +157,12 @@ def time_sorting(
   for name, select in jax_alternatives(max(1, math.floor(density * n))).items():
     if n > _LARGEST_SORTED:
       left_out[name] = "Not tried with so many weights."
-    elif deadline.left() <= 0:
-      left_out[name] = "The time was up."
-    else:
-      run = {name: lambda select=select: select(gradients, weights)}
-      try:
-        times |= side_by_side(run, seconds, turn=TURN)
-      except jax.errors.JaxRuntimeError as error:
-        left_out[name] = sentence(error)
+      continue
+    try:
+      run = partial(select, gradients, weights)
+      times[name] = in_time(run, seconds, deadline, turn=TURN)
+    except (jax.errors.JaxRuntimeError, NoTimeError) as error:
+      left_out[name] = sentence(error)
   return times, left_out
 
 

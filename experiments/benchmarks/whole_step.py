@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.benchmarks.optimisers import optimisers
-from experiments.benchmarks.timing import Deadline, side_by_side
+from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.update import sentence
 from experiments.models import LeNet300, Model, ResNet20, ResNet50, from_nnx
 from experiments.training import Batch, TrainState, make_train_step
@@ -30,28 +31,37 @@ BATCHES = 4
 """Different ones, which make a turn."""
 
 
-def build(
-  model: str, image_size: int, batch_size: int, dtype: str
-) -> tuple[Model, list[Batch]]:
-  """The model and its batches."""
-  shape = (image_size, image_size, 3)
-  classes = CLASSES[model]
+@dataclass(frozen=True)
+class Training:
+  """What a step is of."""
 
-  def make(rngs: Any) -> Any:
-    if model == "resnet50":
-      return ResNet50(shape, classes, rngs, jnp.dtype(dtype))
-    return {"resnet20": ResNet20, "lenet300": LeNet300}[model](shape, classes, rngs)
+  model: str
+  image_size: int
+  batch_size: int
+  dtype: str
+  """To compute in; ResNet-50 alone has a choice."""
 
-  @jax.jit
-  def batch(key: jax.Array) -> Batch:
-    images, labels = jax.random.split(key)
-    return (
-      jax.random.normal(images, (batch_size, *shape)),
-      jax.random.randint(labels, (batch_size,), 0, classes),
-    )
+  def build(self) -> tuple[Model, list[Batch]]:
+    """The model and its batches."""
+    shape = (self.image_size, self.image_size, 3)
+    classes = CLASSES[self.model]
 
-  keys = jax.random.split(jax.random.key(1), BATCHES)
-  return from_nnx(make), [batch(key) for key in keys]
+    def make(rngs: Any) -> Any:
+      if self.model == "resnet50":
+        return ResNet50(shape, classes, rngs, jnp.dtype(self.dtype))
+      others = {"resnet20": ResNet20, "lenet300": LeNet300}
+      return others[self.model](shape, classes, rngs)
+
+    @jax.jit
+    def batch(key: jax.Array) -> Batch:
+      images, labels = jax.random.split(key)
+      return (
+        jax.random.normal(images, (self.batch_size, *shape)),
+        jax.random.randint(labels, (self.batch_size,), 0, classes),
+      )
+
+    keys = jax.random.split(jax.random.key(1), BATCHES)
+    return from_nnx(make), [batch(key) for key in keys]
 
 
 class Stepper:
@@ -81,21 +91,19 @@ class Stepper:
 
 
 def whole_step(
-  model_name: str,
-  image_size: int,
-  batch_size: int,
-  dtype: str,
+  training: Training,
   density: float,
   seconds: float,
   deadline: Deadline,
+  save: Callable[[dict[str, Any]], None],
   say: Callable[[str], None],
 ) -> dict[str, Any]:
-  """Milliseconds of a step with each optimiser, and the ratio to SGD's.
+  """Seconds of a step with each optimiser, and the ratio to SGD's; saved as they come.
 
   SGD's step is compiled first and by itself: XLA chooses the convolutions' algorithms
   by timing them, and the other steps, compiled side by side, take the same.
   """
-  model, batches = build(model_name, image_size, batch_size, dtype)
+  model, batches = training.build()
   params = model.init(jax.random.key(0))
   compared = optimisers(density)
   del compared["SGD that waits for all gradients"]
@@ -104,37 +112,39 @@ def whole_step(
   say(f"step: SGD's compiled in {compile_seconds['SGD']:.1f} s")
   left_out: dict[str, str] = {}
   if deadline.left() < compile_seconds["SGD"]:
-    left_out = dict.fromkeys(ALTERNATIVES, "There was not enough time left.")
-    say(f"step: {' and '.join(ALTERNATIVES)} left out: there was not enough time left")
+    left_out = dict.fromkeys(ALTERNATIVES, "There was no time to compile it.")
   for name, tx in compared.items():
     if name not in left_out:
       steppers[name] = Stepper(model, params, tx, batches)
-
   with ThreadPoolExecutor(os.cpu_count()) as pool:
     compiling = {
       name: pool.submit(stepper.compile)
       for name, stepper in steppers.items()
       if name != "SGD"
     }
-  for name, job in compiling.items():
-    try:
-      compile_seconds[name] = job.result()
-      steppers[name].run().block_until_ready()
-    except jax.errors.JaxRuntimeError as error:
-      left_out[name] = sentence(error)
-      del steppers[name]
-  runs = {name: stepper.run for name, stepper in steppers.items()}
-  share = max(0.1, deadline.left() / len(runs) / 2)
-  times = side_by_side(runs, min(seconds, share))
-  per_step = {name: time / BATCHES for name, time in times.items()}
-  return {
-    "model": model_name,
-    "batch_size": batch_size,
-    "image_size": image_size,
-    "dtype": dtype if model_name == "resnet50" else "float32",
-    "density": density,
-    "seconds": per_step,
-    "ratio_to_sgd": {name: time / per_step["SGD"] for name, time in per_step.items()},
-    "compile_seconds_side_by_side": compile_seconds,
-    "left_out": left_out,
+  compile_seconds |= {name: job.result() for name, job in compiling.items()}
+  say(f"step: the others compiled in {max(compile_seconds.values()):.1f} s or less")
+
+  def results(times: dict[str, float]) -> dict[str, Any]:
+    return {
+      **asdict(training),
+      "density": density,
+      "seconds": {name: time / BATCHES for name, time in times.items()},
+      "ratio_to_sgd": {name: time / times["SGD"] for name, time in times.items()},
+      "compile_seconds_side_by_side": compile_seconds,
+      "left_out": left_out,
+    }
+
+  runs = {
+    name: stepper.run for name, stepper in steppers.items() if name not in ALTERNATIVES
   }
+  times = side_by_side(runs, seconds)
+  save(results(times))
+  for name in ALTERNATIVES:
+    if name not in left_out:
+      try:
+        times[name] = in_time(steppers[name].run, seconds, deadline)
+      except (jax.errors.JaxRuntimeError, NoTimeError) as error:
+        left_out[name] = sentence(error)
+        say(f"step: {name} left out: {left_out[name]}")
+  return results(times)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ import gsm_optax
 from experiments.benchmarks import accelerator, exactness_cases
 from experiments.benchmarks.accelerator_table import gpu_table
 from experiments.benchmarks.exactness_cases import Case, differing, numpy_threshold
-from experiments.benchmarks.timing import side_by_side
+from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.trees import quick_tree
 
 SMALL = ["--quick", "--model=lenet300", "--image-size=4", "--turn-seconds=0.01"]
@@ -195,6 +197,18 @@ def test_trees_for_a_device_have_the_scales_of_layers():
   np.testing.assert_allclose(weights[0].std(), 0.1, rtol=0.1)
   np.testing.assert_allclose(weights[1].std(), 10**-0.5, rtol=0.1)
   assert abs(np.corrcoef(gradients[0].ravel(), weights[0].ravel())[0, 1]) < 0.1
+
+
+def test_what_takes_too_long_is_not_timed():
+  calls = []
+  run = partial(calls.append, 0)
+  with pytest.raises(NoTimeError, match="The time was up"):
+    in_time(run, 1e-6, Deadline.after(0))
+  assert not calls
+  with pytest.raises(NoTimeError, match="A call takes 0.05 s"):
+    in_time(partial(time.sleep, 0.05), 1e-6, Deadline.after(0.15))
+  assert in_time(run, 1e-6, Deadline.after(60)) < 1
+  assert len(calls) == 2 + 2 + 3
 
 
 def test_quick_runs_are_called_several_times_a_turn():
