@@ -85,7 +85,7 @@ def in_time(
   jax.block_until_ready(run())
   once = _seconds(run, 1)
   if 5 * once > deadline.left():  # two to begin with and three turns
-    raise NoTimeError(f"A call takes {once:.2g} s, and there was no time for five.")
+    raise NoTimeError(f"One run takes {once:.2g} s, and there was no time for five.")
   return side_by_side({"": run}, seconds, turn=turn)[""]
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from experiments.benchmarks.optimisers import optimisers
 from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
+from experiments.benchmarks.trees import quick_tree
 from experiments.benchmarks.update import sentence
 from experiments.models import LeNet300, Model, ResNet20, ResNet50, from_nnx
 from experiments.training import Batch, TrainState, make_train_step
@@ -64,6 +66,24 @@ class Training:
     return from_nnx(make), [batch(key) for key in keys]
 
 
+def quick_init(model: Model) -> tuple[Any, Any]:
+  """Params and batch statistics as `model.init` has them, but soon compiled.
+
+  A GPU's compiler takes half a minute for ResNet-50's initialisers.
+  """
+  specs = jax.eval_shape(model.init, jax.random.key(0))
+  shapes = [spec.shape for spec in jax.tree.leaves(specs) if spec.ndim > 1]
+  kernels = iter(quick_tree(shapes, seed=0)[1])
+
+  def fill(path: Any, spec: Any) -> jax.Array:
+    if spec.ndim > 1:
+      return next(kernels)
+    value = 1 if path[-1].key in ("scale", "var") else 0
+    return jnp.asarray(np.full(spec.shape, value, spec.dtype))
+
+  return jax.tree_util.tree_map_with_path(fill, specs)
+
+
 class Stepper:
   """Steps of one optimiser, which go on where the last ones ended."""
 
@@ -104,7 +124,7 @@ def whole_step(
   by timing them, and the other steps, compiled side by side, take the same.
   """
   model, batches = training.build()
-  params = model.init(jax.random.key(0))
+  params = quick_init(model)
   compared = optimisers(density)
   del compared["SGD that waits for all gradients"]
   steppers = {"SGD": Stepper(model, params, compared.pop("SGD"), batches)}
@@ -145,6 +165,6 @@ def whole_step(
       try:
         times[name] = in_time(steppers[name].run, seconds, deadline)
       except (jax.errors.JaxRuntimeError, NoTimeError) as error:
-        left_out[name] = sentence(error)
+        left_out[name] = f"{BATCHES} steps: {sentence(error)}"
         say(f"step: {name} left out: {left_out[name]}")
   return results(times)

@@ -6,6 +6,7 @@ import sys
 import time
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from experiments.benchmarks.accelerator_table import gpu_table
 from experiments.benchmarks.exactness_cases import Case, differing, numpy_threshold
 from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.trees import quick_tree
+from experiments.benchmarks.whole_step import quick_init
+from experiments.models import ResNet20, from_nnx
 
 SMALL = ["--quick", "--model=lenet300", "--image-size=4", "--turn-seconds=0.01"]
 
@@ -209,6 +212,20 @@ def test_what_takes_too_long_is_not_timed():
     in_time(partial(time.sleep, 0.05), 1e-6, Deadline.after(0.15))
   assert in_time(run, 1e-6, Deadline.after(60)) < 1
   assert len(calls) == 2 + 2 + 3
+
+
+def test_params_for_a_device_are_as_the_model_makes_them():
+  model = from_nnx(lambda rngs: ResNet20((8, 8, 3), 10, rngs))
+  quick, usual = quick_init(model), model.init(jax.random.key(0))
+
+  def compare(found, expected):
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    if found.ndim == 1:
+      np.testing.assert_array_equal(found, expected)
+    else:
+      np.testing.assert_allclose(found.std(), expected.std(), rtol=0.2)
+
+  jax.tree.map(compare, quick, usual)
 
 
 def test_quick_runs_are_called_several_times_a_turn():
