@@ -31,7 +31,6 @@ from experiments.devices import (
 )
 from experiments.fixed import fix_active_set
 from experiments.models import LeNet5, LeNet300, Model, from_nnx
-from experiments.recording import surroundings
 from experiments.runs import (
   RUN_FILES,
   DivergenceError,
@@ -40,6 +39,7 @@ from experiments.runs import (
   read_finished,
   refuse_other_run,
 )
+from experiments.surroundings import surroundings
 
 MODELS = {"lenet300": LeNet300, "lenet5": LeNet5}
 

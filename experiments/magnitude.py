@@ -30,8 +30,9 @@ from experiments.jobs import (
   run_command_line,
   set_up,
 )
-from experiments.recording import Display, write_json
+from experiments.recording import Display
 from experiments.runs import Start, load_base, run_phases
+from experiments.surroundings import write_json
 from experiments.training import make_accuracy
 
 FILES = (

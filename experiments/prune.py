@@ -26,9 +26,10 @@ from experiments.jobs import (
   set_up,
 )
 from experiments.measures import shrinkage, vanishing_warning
-from experiments.recording import Display, write_json
+from experiments.recording import Display
 from experiments.report_figure import report_figure
 from experiments.runs import load_base, run_phases
+from experiments.surroundings import write_json
 from experiments.training import make_accuracy
 
 

@@ -2,10 +2,7 @@
 
 import json
 import os
-import platform
-import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,13 +17,6 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 from tensorboardX import SummaryWriter
-
-
-def write_json(path: Path, content: Any) -> None:
-  """Writes a whole file or none."""
-  partial = path.with_suffix(".partial")
-  partial.write_text(json.dumps(content, indent=2) + "\n")
-  os.replace(partial, path)
 
 
 class Metrics:
@@ -158,62 +148,3 @@ class Display:
     if done == before:
       return ""
     return f"{(self._total - done) * (now - then) / (done - before):.0f} s left"
-
-
-def surroundings() -> dict[str, Any]:
-  """What a result depends on besides its configuration."""
-  device = jax.devices()[0]
-  names = ["jax", "jaxlib", "optax", "flax", "numpy", "orbax-checkpoint"]
-  return {
-    "device": {
-      "platform": device.platform,
-      "kind": _processor() if device.platform == "cpu" else device.device_kind,
-      "count": jax.device_count(),
-      "cpu_cores": _usable_cores(),
-    },
-    "versions": {
-      "python": platform.python_version(),
-      **{name: version(name) for name in names},
-    },
-    "git_commit": _git_commit(),
-  }
-
-
-def _usable_cores() -> int | None:
-  """Those that this process may use: XLA's rounding differs with their number."""
-  if hasattr(os, "sched_getaffinity"):  # not on macOS
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count()
-
-
-def _processor() -> str:
-  cpuinfo = Path("/proc/cpuinfo")
-  if cpuinfo.exists():
-    for line in cpuinfo.read_text().splitlines():
-      if line.startswith("model name"):
-        return line.split(":", 1)[1].strip()
-  return platform.processor() or platform.machine()
-
-
-def _git_commit() -> str | None:
-  """The commit of the checkout, marked where code differs from it; None outside one.
-
-  Other results, and the pages that have tables of them, change nothing of what a run
-  does.
-  """
-
-  def git(*command: str) -> str:
-    return subprocess.run(
-      ["git", *command],
-      cwd=Path(__file__).parents[1],
-      capture_output=True,
-      text=True,
-      check=True,
-    ).stdout.strip()
-
-  try:
-    code = ("*.py", "pyproject.toml")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", *code)
-    return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
-  except (OSError, subprocess.CalledProcessError):
-    return None

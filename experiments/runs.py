@@ -23,7 +23,8 @@ from experiments.data import Dataset
 from experiments.devices import batch_mesh, is_first_process, replicate
 from experiments.measures import History, empty_history, make_measure
 from experiments.models import Model
-from experiments.recording import Display, Metrics, write_json
+from experiments.recording import Display, Metrics
+from experiments.surroundings import write_json
 from experiments.training import Batch, TrainState, make_train_epoch
 
 

@@ -40,7 +40,7 @@ from experiments.jobs import (
   set_up,
 )
 from experiments.models import Model
-from experiments.recording import Display, write_json
+from experiments.recording import Display
 from experiments.runs import (
   Start,
   load_base,
@@ -48,6 +48,7 @@ from experiments.runs import (
   refuse_other_run,
   run_phases,
 )
+from experiments.surroundings import write_json
 from experiments.ticket_file import (
   Ticket,
   TicketError,

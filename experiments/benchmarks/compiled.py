@@ -41,7 +41,7 @@ from experiments.benchmarks.targets import (
   place,
   prepare,
 )
-from experiments.recording import surroundings, write_json
+from experiments.surroundings import surroundings, write_json
 
 DENSITY = 0.1
 RESULTS = Path("experiments/results/compiled")

@@ -25,7 +25,7 @@ from experiments.configs import PRESETS
 from experiments.data import load
 from experiments.devices import batch_mesh, replicate, split
 from experiments.jobs import base_phase, build_model, gsm_phase
-from experiments.recording import surroundings, write_json
+from experiments.surroundings import surroundings, write_json
 from experiments.training import TrainState, make_train_step
 from gsm_optax._patterns import bit_pattern
 from gsm_optax._quota import quota

@@ -29,11 +29,15 @@ from rich.table import Table
 
 import gsm_optax
 from experiments.benchmarks.selection_figure import selection_figure
-from experiments.benchmarks.shapes import NETWORKS
 from experiments.benchmarks.timing import keep_freed_memory, side_by_side
-from experiments.recording import surroundings, write_json
-
-Leaves = list[jax.Array]
+from experiments.benchmarks.trees import (
+  Leaves,
+  jax_alternatives,
+  keep,
+  make_tree,
+  shapes_of,
+)
+from experiments.surroundings import surroundings, write_json
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class Benchmark:
   """What to measure."""
 
   models: tuple[str, ...] = ("lenet300", "resnet50", "1e6", "1e7", "1e8", "2e8")
-  """`lenet300`, `resnet50`, or a number of weights in layers of 1024 × 1024 (of
-  2048 × 2048 from 5e7 on)."""
+  """`lenet300`, `resnet50`, `resnet56`, or a number of weights in layers of 1024 × 1024
+  (of 2048 × 2048 from 5e7 on, and of 8192 × 8192 from 5e8 on)."""
   densities: tuple[float, ...] = (0.1,)
   """Shares to keep."""
   dtypes: tuple[Literal["float32", "bfloat16", "float16"], ...] = ("float32",)
@@ -57,65 +61,6 @@ class Benchmark:
   """To spend on each method."""
   out: Path = Path("experiments/results/selection")
   """Folder for selection.json and selection.png."""
-
-
-def shapes_of(model: str) -> list[tuple[int, ...]]:
-  """The shapes of a model's prunable leaves."""
-  if model in ("lenet300", "resnet50"):
-    return NETWORKS[model]
-  number = float(model)
-  if number <= 0:
-    raise ValueError(f"a model of {model} weights")
-  side = 1024 if number < 5e7 else 2048
-  return [(side, side)] * max(1, round(number / side**2))
-
-
-def make_tree(
-  shapes: list[tuple[int, ...]], dtype: str, zeros: float, seed: int
-) -> tuple[Leaves, Leaves]:
-  """Gradients and weights whose scale differs from layer to layer, as in training."""
-  scales = np.random.default_rng(0).lognormal(0, 1, len(shapes))
-  gradients, weights = [], []
-  for i, (shape, scale) in enumerate(zip(shapes, scales, strict=True)):
-    g, w, z = jax.random.split(jax.random.fold_in(jax.random.key(seed), i), 3)
-    fan_in = math.prod(shape[:-1])
-    gradient = jax.random.normal(g, shape) * (scale * 1e-3)
-    gradient = jnp.where(jax.random.uniform(z, shape) < zeros, 0, gradient)
-    gradients.append(gradient.astype(dtype))
-    weights.append((jax.random.normal(w, shape) / fan_in**0.5).astype(dtype))
-  return gradients, weights
-
-
-def scores(gradients: Leaves, weights: Leaves) -> Leaves:
-  """|g * w| of each leaf, in float32."""
-  return [
-    jnp.abs(g.astype(jnp.float32) * w.astype(jnp.float32))
-    for g, w in zip(gradients, weights, strict=True)
-  ]
-
-
-def keep(gradients: Leaves, weights: Leaves, threshold: Any) -> Leaves:
-  """The pass: the gradients whose score reaches the threshold."""
-  return [
-    jnp.where(score >= threshold, gradient, jnp.zeros_like(gradient))
-    for gradient, score in zip(gradients, scores(gradients, weights), strict=True)
-  ]
-
-
-def jax_alternatives(q: int) -> dict[str, Callable[..., Leaves]]:
-  """Concatenate all scores, then select."""
-
-  def concatenated(gradients: Leaves, weights: Leaves) -> jax.Array:
-    return jnp.concatenate([score.ravel() for score in scores(gradients, weights)])
-
-  def top_k(gradients: Leaves, weights: Leaves) -> Leaves:
-    values, _ = jax.lax.top_k(concatenated(gradients, weights), q)
-    return keep(gradients, weights, values[-1])
-
-  def sort(gradients: Leaves, weights: Leaves) -> Leaves:
-    return keep(gradients, weights, jnp.sort(concatenated(gradients, weights))[-q])
-
-  return {"lax.top_k": jax.jit(top_k), "jnp.sort": jax.jit(sort)}
 
 
 def host_alternatives(
@@ -250,7 +195,8 @@ def check(benchmark: Benchmark) -> None:
       leading = []
     if not leading:
       sys.exit(
-        f"error: no model {model!r}: lenet300, resnet50, or a number of weights."
+        f"error: no model {model!r}: lenet300, resnet50, resnet56, or a number of"
+        " weights."
       )
     if any(length % benchmark.devices for length in leading):
       sys.exit(f"error: the layers of {model} cannot be split over --devices evenly.")

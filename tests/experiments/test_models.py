@@ -1,5 +1,6 @@
 """Models have the sizes of the paper, and are pure functions of their parameters."""
 
+import math
 from functools import partial
 
 import jax
@@ -9,7 +10,8 @@ import pytest
 from flax import nnx
 
 import gsm_optax
-from experiments.models import LeNet5, LeNet300, from_nnx
+from experiments.benchmarks.trees import shapes_of
+from experiments.models import LeNet5, LeNet300, ResNet20, ResNet50, from_nnx
 from experiments.models.layers import ConvMaxPool, conv_max_pool, max_pool
 
 
@@ -20,6 +22,46 @@ def test_prunable_weights_are_as_many_as_in_the_paper(make, size):
   assert gsm_optax.sparsity_report(params).size == size
   logits, _ = model.apply(params, {}, jnp.ones((3, 28, 28, 1)), False)
   assert logits.shape == (3, 10)
+
+
+def test_resnet50_has_the_parameters_of_the_published_one():
+  model = from_nnx(lambda rngs: ResNet50((224, 224, 3), 1000, rngs))
+  params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
+  leaves = jax.tree.leaves(params)
+  kernels = [leaf for leaf in leaves if leaf.ndim > 1]
+  assert sum(leaf.size for leaf in leaves) == 25_557_032
+  assert sum(leaf.size for leaf in kernels) == 25_502_912
+  assert sorted(leaf.shape for leaf in kernels) == sorted(shapes_of("resnet50"))
+  images = jnp.ones((2, 224, 224, 3))
+  apply = partial(model.apply, train=True)
+  logits, trained = jax.eval_shape(apply, params, batch_stats, images)
+  assert (logits.shape, logits.dtype) == ((2, 1000), jnp.float32)
+  assert jax.tree.structure(trained) == jax.tree.structure(batch_stats)
+
+
+def test_resnet50_computes_in_bfloat16_and_keeps_float32():
+  make = partial(ResNet50, (32, 32, 3), 10, dtype=jnp.bfloat16)
+  model = from_nnx(lambda rngs: make(rngs=rngs))
+  params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
+  assert {leaf.dtype for leaf in jax.tree.leaves((params, batch_stats))} == {
+    jnp.dtype("float32")
+  }
+
+  def loss(params, batch_stats, images):
+    return model.apply(params, batch_stats, images, True)[0].mean()
+
+  images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+  gradients = jax.eval_shape(jax.grad(loss), params, batch_stats, images)
+  assert gradients["conv"]["kernel"].dtype == jnp.float32
+
+
+def test_shapes_of_resnet56_are_those_of_a_resnet20_with_more_blocks():
+  model = from_nnx(lambda rngs: ResNet20((32, 32, 3), 10, rngs))
+  params, _ = jax.eval_shape(model.init, jax.random.key(0))
+  shapes = {leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim > 1}
+  assert set(shapes_of("resnet56")) == shapes
+  assert len(shapes_of("resnet56")) == 56
+  assert sum(math.prod(shape) for shape in shapes_of("resnet56")) == 848_944
 
 
 @pytest.mark.parametrize("width", [12, 10])  # in tiles, and in one piece

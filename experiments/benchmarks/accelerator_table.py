@@ -1,0 +1,107 @@
+"""The table of `experiments.benchmarks.accelerator`'s results."""
+
+from typing import Any
+
+_UPDATE = {
+  "SGD": "SGD",
+  "SGD with clip_by_global_norm": "clip + SGD",
+  "gsm_optax.gsm": "`gsm`",
+  "pass": "one pass",
+  "keep_top_saliency": "`keep_top_saliency`",
+  "… cold start": "… cold start",
+  "lax.top_k": "`lax.top_k`",
+  "jnp.sort": "`jnp.sort`",
+}
+"""Columns of the table of updates."""
+
+_STEP = {
+  "SGD": "SGD",
+  "SGD with clip_by_global_norm": "clip + SGD",
+  "gsm_optax.gsm": "`gsm_optax.gsm`",
+  "GSM by lax.top_k": "GSM by `lax.top_k`",
+  "GSM by jnp.sort": "GSM by `jnp.sort`",
+}
+"""Columns of the table of steps."""
+
+
+def gpu_table(results: dict[str, Any]) -> str:
+  """Markdown: what was compared, the table of updates, and that of whole steps.
+
+  A part that the results do not have is left out. To show it on a page, commit the
+  results as ``experiments/results/gpu/gpu.json``, add ``"gpu": gpu_table(...)`` of them
+  to `experiments.tables.tables`, and put the marks of ``gpu`` into the page.
+
+  Args:
+    results: the file that `experiments.benchmarks.accelerator` writes.
+  """
+  parts = [
+    make(results[name])
+    for name, make in (
+      ("exactness", _exactness),
+      ("update", _update_table),
+      ("step", _step_table),
+    )
+    if name in results
+  ]
+  return "\n\n".join(part for part in parts if part)
+
+
+def _exactness(exactness: dict[str, Any]) -> str:
+  if not exactness.get("comparisons"):
+    return ""
+  return (
+    f"{exactness['comparisons']:,} comparisons with the CPU and NumPy, bit by bit:"
+    f" {exactness['mismatches']:,} differ."
+  )
+
+
+def _update_table(update: dict[str, Any]) -> str:
+  if not update.get("rows"):
+    return ""
+  head = [
+    *("weights", "arrays", "copy, GB/s"),
+    *(f"{title}, ms" for title in _UPDATE.values()),
+    "compiling clip + SGD → `gsm`, s",
+  ]
+  lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+  for row in sorted(update["rows"], key=lambda row: row["weights"]):
+    seconds = row["seconds"]
+    compiling = row["compile_seconds"]
+    cells = [
+      f"{row['weights']:,}",
+      str(row["leaves"]),
+      f"{row['copy_gigabytes_per_second']:,.0f}",
+      *(_milliseconds(seconds.get(name)) for name in _UPDATE),
+      f"{compiling['SGD with clip_by_global_norm']:.1f}"
+      f" → {compiling['gsm_optax.gsm']:.1f}",
+    ]
+    lines.append(f"| {' | '.join(cells)} |")
+  return "\n".join(lines)
+
+
+def _milliseconds(seconds: float | None) -> str:
+  """Three digits, as far as there are any behind the point."""
+  if seconds is None:
+    return ""
+  milliseconds = 1e3 * seconds
+  digits = 3 if milliseconds < 1 else 2 if milliseconds < 10 else 1
+  return f"{milliseconds:,.{digits}f}"
+
+
+def _step_table(step: dict[str, Any]) -> str:
+  if not step.get("seconds"):
+    return ""
+  head = ["model, batch, image, type", *_STEP.values()]
+  cells = [
+    f"{step['model']}, {step['batch_size']}, {step['image_size']}², {step['dtype']}"
+  ]
+  for name in _STEP:
+    ratio = step["ratio_to_sgd"].get(name)
+    if ratio is None:
+      cells.append("")
+    elif name == "SGD":
+      cells.append(f"{_milliseconds(step['seconds'][name])} ms")
+    else:
+      cells.append(f"{ratio:.3f} ×")
+  lines = [f"| {' | '.join(row)} |" for row in (head, cells)]
+  return "\n".join([lines[0], "|---" * len(head) + "|", lines[1]])
