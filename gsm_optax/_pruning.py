@@ -6,11 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gsm_optax._counting import count_true, total
-from gsm_optax._patterns import infinity, magnitude_pattern, real_dtype
-from gsm_optax._quota import check_density, quota
-from gsm_optax._selection import bisect
-from gsm_optax._ties import first_true
+from gsm_optax._threshold import check_density, largest
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
@@ -51,24 +47,7 @@ def magnitude_mask(
      [ True False]]
   """
   check_density(density)
-  weights = prunable_leaves(prunable, params)
-  dtype = real_dtype(weights)
-  patterns = [
-    # Anything above infinity's pattern is a NaN.
-    jnp.minimum(pattern, infinity(pattern.dtype))
-    for pattern in (magnitude_pattern(weight, dtype) for weight in weights)
-  ]
-  q = quota(density, sum(weight.size for weight in weights))
-  threshold = bisect(patterns, q)
-  above = [pattern > threshold for pattern in patterns]
-  ties = [pattern == threshold for pattern in patterns]
-  places = q.minus(total([count_true(mask) for mask in above]))
-  masks = [
-    greater | tied
-    for greater, tied in zip(above, first_true(ties, places), strict=True)
-  ]
-
-  remaining = iter(masks)
+  remaining = iter(largest(prunable_leaves(prunable, params), density))
   return jax.tree.map(
     lambda leaf, prune: next(remaining) if prune else _all_true(leaf),
     params,

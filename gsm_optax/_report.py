@@ -5,8 +5,7 @@ from typing import Any
 
 import jax
 
-from gsm_optax._counting import Count, count_true, total
-from gsm_optax._patterns import magnitude_pattern, real_dtype
+from gsm_optax._threshold import count_nonzero
 from gsm_optax._trees import Prunable, path_name, prunable_leaves, prunable_tree
 
 
@@ -123,20 +122,8 @@ def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport
   leaves: list[tuple[Any, Any]] = jax.tree_util.tree_leaves_with_path(params)
   return SparsityReport(
     tuple(
-      LayerSparsity(path_name(path), tuple(leaf.shape), leaf.size, _count_nonzero(leaf))
+      LayerSparsity(path_name(path), tuple(leaf.shape), leaf.size, count_nonzero(leaf))
       for (path, leaf), keep in zip(leaves, mask, strict=True)
       if keep
     )
   )
-
-
-@jax.jit
-def _count_at_least(leaf: jax.Array, pattern: jax.Array | int) -> Count:
-  at_least = magnitude_pattern(leaf, real_dtype([leaf])) >= pattern
-  return total([count_true(at_least)])
-
-
-def _count_nonzero(leaf: jax.Array) -> int:
-  # An argument: from the constant 1 (or 0) the compiler makes a comparison of floats,
-  # and that may flush subnormals.
-  return int(_count_at_least(leaf, 1))

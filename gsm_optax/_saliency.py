@@ -1,13 +1,13 @@
 """Scores of weights: how much the loss would change without them."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from gsm_optax._trees import is_known
+from gsm_optax._checks import check_share
 
 Saliency: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 """``(gradient, weight) -> scores``: arrays of one shape; the scores floating-point."""
@@ -86,15 +86,66 @@ def gradient_magnitude(gradient: jax.Array, weight: jax.Array) -> jax.Array:
   return jnp.abs(gradient).astype(jnp.float32)
 
 
+class Scoring(NamedTuple):
+  """How the weights of a leaf are scored in a step.
+
+  What is cheap is computed anew wherever it is needed, and what is not is kept.
+
+  Attributes:
+    operands: ``(gradient, weight, average) -> (arrays, new average)``: what the scores
+      of a leaf are computed from; the averages are not used without smoothing.
+    score: ``(*arrays) -> scores``, float32 and not negative. What is not a number takes
+      no place among the greatest.
+  """
+
+  operands: Callable[[jax.Array, jax.Array, Any], tuple[tuple[jax.Array, ...], Any]]
+  score: Callable[..., jax.Array]
+
+  @classmethod
+  def by(cls, saliency: Saliency | None, smoothing: Any) -> "Scoring":
+    """The paper's scoring for ``None``, or by a function, or by a moving average."""
+    if saliency is None and smoothing is None:
+      return cls(lambda g, w, average: ((g, w), average), first_order_taylor)
+
+    def operands(
+      gradient: jax.Array, weight: jax.Array, average: Any
+    ) -> tuple[tuple[jax.Array, ...], Any]:
+      # Of whole leaves: a function may look at more than one weight at a time.
+      scores = first_order_taylor if saliency is None else partial(_checked, saliency)
+      now = scores(gradient, weight)
+      if smoothing is None:
+        return (now,), average
+      moved = (smoothing * average + (1 - smoothing) * now).astype(jnp.float32)
+      is_finite = jnp.isfinite(now)
+      kept = jnp.where(is_finite, moved, average)
+      return (jnp.where(is_finite, moved, jnp.nan),), kept
+
+    return cls(operands, _as_computed)
+
+
+def _as_computed(scores: jax.Array) -> jax.Array:
+  return scores
+
+
+def _checked(saliency: Saliency, gradient: jax.Array, weight: jax.Array) -> jax.Array:
+  """A user's scores as float32, or a ValueError."""
+  scores: Any = saliency(gradient, weight)
+  kind, shape = getattr(scores, "dtype", object), getattr(scores, "shape", None)
+  if shape != weight.shape or not jnp.issubdtype(kind, jnp.floating):
+    raise ValueError(
+      "`saliency` must give a floating-point score for each weight of shape"
+      f" {weight.shape}, but it gave {type(scores).__name__} of {kind} and shape"
+      f" {shape}."
+    )
+  scores = scores.astype(jnp.float32)
+  return jnp.where(scores <= 0, 0.0, scores)  # -0.0 too
+
+
 def check_smoothing(smoothing: Any) -> None:
   """Raises a ValueError for what is known not to be an average's decay rate."""
-  if smoothing is None:
-    return
-  is_number = isinstance(smoothing, int | float | np.number | np.ndarray | jax.Array)
-  if isinstance(smoothing, bool) or not is_number or np.shape(smoothing):
-    raise ValueError(f"`smoothing` must be a number in [0, 1), not {smoothing!r}.")
-  if is_known(smoothing) and not 0 <= smoothing < 1:
-    raise ValueError(
-      f"`smoothing` must be in [0, 1), but it is {smoothing}. It is the decay rate of"
-      " the average saliency: 0.9 averages over some ten steps; None does not average."
-    )
+  check_share(
+    "smoothing",
+    smoothing,
+    "It is the decay rate of the average saliency: 0.9 averages over some ten steps;"
+    " None does not average.",
+  )

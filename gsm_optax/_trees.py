@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from gsm_optax._checks import is_known
 
 Prunable: TypeAlias = Any | Callable[[Any], Any] | None
 """A boolean pytree (or prefix of one), a callable of the params, or ``None``."""
@@ -37,7 +38,7 @@ def prunable_tree(prunable: Prunable, params: Any) -> Any:
   """
   if prunable is None:
     prunable = two_or_more_dimensions
-  mask = prunable(params) if callable(prunable) else prunable
+  mask = prunable if _is_mask(prunable) else prunable(params)
   try:
     mask = jax.tree.broadcast(mask, params)
   except ValueError as error:
@@ -51,9 +52,15 @@ def prunable_tree(prunable: Prunable, params: Any) -> Any:
   return jax.tree.map(_as_bool, mask)
 
 
-def is_known(array: Any) -> bool:
-  """False for a tracer: its value is only known while running."""
-  return not isinstance(array, jax.core.Tracer)
+def _is_mask(prunable: Any) -> bool:
+  """Whether it is a tree of booleans: even one that can be called, as a module can."""
+  if not callable(prunable):
+    return True
+  if isinstance(prunable, jax.tree_util.Partial):
+    return False
+  leaves = jax.tree.leaves(prunable)
+  kinds = [getattr(leaf, "dtype", type(leaf)) for leaf in leaves]
+  return bool(leaves) and all(kind in (bool, np.bool_) for kind in kinds)
 
 
 def _as_bool(value: Any) -> bool:

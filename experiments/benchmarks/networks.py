@@ -15,10 +15,8 @@ import optax
 from jax import lax
 
 from experiments.benchmarks.shapes import NETWORKS, Shape
-from gsm_optax._patterns import bit_pattern
-from gsm_optax._quota import quota
-from gsm_optax._saliency import first_order_taylor
-from gsm_optax._selection import search
+from gsm_optax import first_order_taylor
+from gsm_optax._threshold import find_threshold
 
 Kernels = Sequence[jax.Array]
 
@@ -30,12 +28,8 @@ def search_passes(
   gradients: Kernels, weights: Kernels, density: float, start: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """The threshold, and how many passes the library's search takes from `start`."""
-  q = quota(density, sum(weight.size for weight in weights))
-  operands = list(zip(gradients, weights, strict=True))
-  found, passes = search(
-    operands, lambda g, w: bit_pattern(first_order_taylor(g, w)), q, start
-  )
-  return lax.bitcast_convert_type(found, jnp.float32), passes
+  pairs = list(zip(gradients, weights, strict=True))
+  return find_threshold(pairs, first_order_taylor, density, start)
 
 
 def passes_of(network: str, density: float, batches: int) -> list[int]:

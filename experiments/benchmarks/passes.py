@@ -27,10 +27,8 @@ from experiments.devices import batch_mesh, replicate, split
 from experiments.jobs import base_phase, build_model, gsm_phase
 from experiments.surroundings import surroundings, write_json
 from experiments.training import TrainState, make_train_step
-from gsm_optax._patterns import bit_pattern
-from gsm_optax._quota import quota
-from gsm_optax._saliency import first_order_taylor
-from gsm_optax._selection import search
+from gsm_optax import first_order_taylor
+from gsm_optax._threshold import find_threshold
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,7 @@ def count_passes(density: float) -> optax.GradientTransformation:
   def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
     pairs = zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True)
     kernels = [(gradient, weight) for gradient, weight in pairs if weight.ndim > 1]
-    q = quota(density, sum(weight.size for _, weight in kernels))
-    found, passes = search(
-      kernels, lambda g, w: bit_pattern(first_order_taylor(g, w)), q, state[0]
-    )
-    return updates, (jax.lax.bitcast_convert_type(found, jnp.float32), passes)
+    return updates, find_threshold(kernels, first_order_taylor, density, state[0])
 
   return optax.GradientTransformation(init, update)
 

@@ -12,9 +12,9 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import gsm_optax
-from gsm_optax._counting import Count
-from gsm_optax._patterns import bit_pattern
-from gsm_optax._selection import search
+from gsm_optax._threshold._patterns import bit_pattern
+from gsm_optax._threshold._search import search
+from gsm_optax._threshold._wide_int import WideInt
 
 SHAPES = {
   "conv": (3, 3, 64, 128),
@@ -144,7 +144,7 @@ def test_five_passes_are_enough_as_a_rule_from_a_noisy_start(layout):
   placed = place(values, mesh_of(AxisType.Auto), shardings)
   scores = [(placed[name],) for name in names]
   find = jax.jit(
-    lambda scores, start: search(scores, bit_pattern, Count.of(10_000), start)
+    lambda scores, start: search(scores, bit_pattern, WideInt.of(10_000), start)
   )
   ordered = np.sort(np.concatenate([np.ravel(x) for x in values.values()]))
   noise = np.exp(np.random.default_rng(0).normal(0, 1 / 3, 20))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gsm_optax._counting import Count, count_true, floor_of_share, total
+from gsm_optax._threshold._wide_int import WideInt, count_true, floor_of_share, total
 
 few = settings(deadline=None, derandomize=True, max_examples=100)
 numbers = st.integers(0, 2**47 - 1) | st.integers(2**31 - 3, 2**31 + 3)
@@ -27,16 +27,16 @@ def whole(count):
 @given(a=numbers, b=numbers)
 @few
 def test_counts_compare_and_subtract_as_whole_numbers_do(a, b):
-  low, high = Count.of(min(a, b)), Count.of(max(a, b))
+  low, high = WideInt.of(min(a, b)), WideInt.of(max(a, b))
   assert whole(high.minus(low)) == abs(a - b)
-  assert bool(Count.of(a) >= Count.of(b)) == (a >= b)
+  assert bool(WideInt.of(a) >= WideInt.of(b)) == (a >= b)
   assert int(high) == max(a, b)
 
 
 @given(value=int32)
 @few
 def test_a_count_of_an_array_is_that_of_the_number(value):
-  assert whole(Count.of(jnp.int32(value))) == value
+  assert whole(WideInt.of(jnp.int32(value))) == value
 
 
 @given(

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gsm_optax import global_threshold, keep_top_saliency, prune
-from gsm_optax._counting import Count
-from gsm_optax._patterns import bit_pattern
-from gsm_optax._selection import search
+from gsm_optax._threshold._patterns import bit_pattern
+from gsm_optax._threshold._search import search
+from gsm_optax._threshold._wide_int import WideInt
 
 few = settings(
   deadline=None,
@@ -158,7 +158,7 @@ def test_a_traced_rank_outside_the_tree_is_clipped():
 
 
 def search_passes(operands, q, start):
-  pattern, passes = search(operands, bit_pattern, Count.of(q), jnp.float32(start))
+  pattern, passes = search(operands, bit_pattern, WideInt.of(q), jnp.float32(start))
   value = jax.lax.bitcast_convert_type(pattern, jnp.float32)
   return float(value), int(passes)
 

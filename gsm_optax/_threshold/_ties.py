@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gsm_optax._counting import Count, count_true, total
+from gsm_optax._threshold._wide_int import WideInt, count_true, total
 
 
 # Jitted for the sake of those who call without jit: each time it would compile anew.
 @partial(jax.jit, inline=True)
-def first_true(masks: Sequence[jax.Array], number: Count) -> list[jax.Array]:
+def first_true(masks: Sequence[jax.Array], number: WideInt) -> list[jax.Array]:
   """Keeps the first `number` True, by leaf and within a leaf in row-major order.
 
   A position is a vector: the leaf's number, then the index along each of its axes. The

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsm_optax._counting import Count, floor_of_share
-from gsm_optax._trees import is_known
+from gsm_optax._checks import is_known
+from gsm_optax._threshold._wide_int import WideInt, floor_of_share
 
 
 def check_density(density: Any) -> None:
@@ -35,7 +35,7 @@ def check_density(density: Any) -> None:
     )
 
 
-def quota(density: Any, n: int) -> Count:
+def quota(density: Any, n: int) -> WideInt:
   r"""Q, the number of weights that stay: :math:`\lfloor density \cdot n \rfloor`.
 
   Args:
@@ -57,12 +57,12 @@ def quota(density: Any, n: int) -> Count:
         f"`density` {density} of {n} prunable weights is less than one weight. Use at"
         f" least 1/{n} = {1 / n:.3g}."
       )
-    return Count.of(q)
+    return WideInt.of(q)
   density = jnp.asarray(density)
   if density.shape:
     raise ValueError(f"`density` must be a scalar, but has shape {density.shape}.")
   if not jnp.issubdtype(density.dtype, jnp.floating):
     density = density.astype(jnp.float32)
-  q = Count.of(floor_of_share(density, n))
+  q = WideInt.of(floor_of_share(density, n))
   is_zero = (q.high == 0) & (q.low == 0)
-  return Count(q.high, jnp.where(is_zero, 1, q.low))
+  return WideInt(q.high, jnp.where(is_zero, 1, q.low))

@@ -1,11 +1,11 @@
 """Whole numbers up to 2**47 without 64-bit integers.
 
 JAX computes in 32 bits unless told otherwise, and a model may have more than
-2**31 - 1 weights. A `Count` is such a number in two limbs, ``high * 2**16 + low``.
+2**31 - 1 weights. A `WideInt` is such a number in two limbs, ``high * 2**16 + low``.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,21 +16,21 @@ import numpy as np
 
 _LIMB_BITS = 16
 _LIMB = 1 << _LIMB_BITS
-_COUNT_BITS = 47
+_BITS = 47
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Count:
+class WideInt:
   """``high * 2**16 + low`` with ``0 <= low < 2**16``; both int32, of one shape."""
 
   high: jax.Array
   low: jax.Array
 
   @classmethod
-  def of(cls, value: "int | jax.Array | Count") -> "Count":
+  def of(cls, value: "int | jax.Array | WideInt") -> "WideInt":
     """From a Python int below 2**47, or an integer array."""
-    if isinstance(value, Count):
+    if isinstance(value, WideInt):
       return value
     if isinstance(value, int):
       return cls(jnp.int32(value >> _LIMB_BITS), jnp.int32(value & (_LIMB - 1)))
@@ -39,35 +39,40 @@ class Count:
     )
 
   @classmethod
-  def concatenate(cls, counts: "Sequence[Count]") -> "Count":
-    """Joins vectors of counts."""
+  def concatenate(cls, parts: "Sequence[WideInt]") -> "WideInt":
+    """Joins vectors."""
     return cls(
-      jnp.concatenate([count.high for count in counts]),
-      jnp.concatenate([count.low for count in counts]),
+      jnp.concatenate([part.high for part in parts]),
+      jnp.concatenate([part.low for part in parts]),
     )
 
-  def __getitem__(self, index: Any) -> "Count":
-    return Count(self.high[index], self.low[index])
+  @classmethod
+  def where(cls, condition: jax.Array, a: "WideInt", b: "WideInt") -> "WideInt":
+    """`a` where the condition holds, else `b`."""
+    return cls(jnp.where(condition, a.high, b.high), jnp.where(condition, a.low, b.low))
 
-  def __ge__(self, other: "Count") -> jax.Array:
+  def __getitem__(self, index: Any) -> "WideInt":
+    return WideInt(self.high[index], self.low[index])
+
+  def __ge__(self, other: "WideInt") -> jax.Array:
     return (self.high > other.high) | (
       (self.high == other.high) & (self.low >= other.low)
     )
 
-  def equals(self, other: "Count") -> jax.Array:
+  def equals(self, other: "WideInt") -> jax.Array:
     """Whether they are the same."""
     return (self.high == other.high) & (self.low == other.low)
 
-  def plus(self, other: "Count") -> "Count":
+  def plus(self, other: "WideInt") -> "WideInt":
     """The sum."""
-    return Count.carried(self.high + other.high, self.low + other.low)
+    return WideInt.carried(self.high + other.high, self.low + other.low)
 
-  def minus(self, other: "Count") -> "Count":
+  def minus(self, other: "WideInt") -> "WideInt":
     """The difference, which must not be negative."""
-    return Count.carried(self.high - other.high, self.low - other.low)
+    return WideInt.carried(self.high - other.high, self.low - other.low)
 
   @classmethod
-  def carried(cls, high: jax.Array, low: jax.Array) -> "Count":
+  def carried(cls, high: jax.Array, low: jax.Array) -> "WideInt":
     """From limbs of which the lower one may be negative or too large."""
     return cls(high + (low >> _LIMB_BITS), low & (_LIMB - 1))
 
@@ -80,39 +85,55 @@ class Count:
     return self.high.astype(jnp.float32) * _LIMB + self.low.astype(jnp.float32)
 
 
-def total(parts: Sequence[jax.Array]) -> Count:
+def total(parts: Sequence[jax.Array]) -> WideInt:
   """The exact sum of up to 2**15 parts, as `count_true` gives them."""
-  sum_ = Count.of(0)
+  sum_ = WideInt.of(0)
   for part in parts:
-    sum_ = sum_.plus(_sum_of_vector(part) if part.ndim else Count.of(part))
+    sum_ = sum_.plus(_sum_last_axis(part) if part.ndim else WideInt.of(part))
   return sum_
 
 
-def _sum_of_vector(part: jax.Array) -> Count:
+def _sum_last_axis(part: jax.Array) -> WideInt:
   # Sums of 8-bit digits of a vector of 2**23 stay below 2**31.
-  digits = [jnp.sum((part >> shift) & 0xFF, dtype=jnp.int32) for shift in (0, 8)]
-  high = jnp.sum(part >> 16, dtype=jnp.int32)
-  return Count.carried(high + (digits[0] >> 16), digits[0] & 0xFFFF).plus(
-    Count.carried(digits[1] >> 8, (digits[1] & 0xFF) << 8)
+  digits = [
+    jnp.sum((part >> shift) & 0xFF, axis=-1, dtype=jnp.int32) for shift in (0, 8)
+  ]
+  high = jnp.sum(part >> 16, axis=-1, dtype=jnp.int32)
+  return WideInt.carried(high + (digits[0] >> 16), digits[0] & 0xFFFF).plus(
+    WideInt.carried(digits[1] >> 8, (digits[1] & 0xFF) << 8)
   )
+
+
+def sum_exactly(counts: jax.Array, size: int) -> WideInt:
+  """The sums of int32 `counts` (k, ...), each of some of `size` elements: (k,)."""
+  axes = range(1, counts.ndim)
+  if size < 1 << 31:
+    return WideInt.of(jnp.sum(counts, axis=tuple(axes), dtype=jnp.int32))
+  kept = _axis_to_keep(counts.shape, size, axes)
+  others = tuple(axis for axis in axes if axis != kept)
+  return _sum_last_axis(jnp.sum(counts, axis=others, dtype=jnp.int32))
 
 
 def count_true(mask: jax.Array) -> jax.Array:
   """How many are True: int32, in a vector of parts where a scalar could overflow."""
   if mask.size < 1 << 31:
     return jnp.sum(mask, dtype=jnp.int32)
-  for axis, length in enumerate(mask.shape):
-    if length <= 1 << 23 and mask.size // length < 1 << 31:
-      others = tuple(i for i in range(mask.ndim) if i != axis)
-      return jnp.sum(mask, axis=others, dtype=jnp.int32)
-  raise ValueError(
-    f"An array of shape {mask.shape} is too large to be counted exactly."
-  )
+  kept = _axis_to_keep(mask.shape, mask.size, range(mask.ndim))
+  others = tuple(axis for axis in range(mask.ndim) if axis != kept)
+  return jnp.sum(mask, axis=others, dtype=jnp.int32)
+
+
+def _axis_to_keep(shape: tuple[int, ...], size: int, axes: Iterable[int]) -> int:
+  """The axis along which parts of `size` elements each count in 32 bits."""
+  for axis in axes:
+    if shape[axis] <= 1 << 23 and size // shape[axis] < 1 << 31:
+      return axis
+  raise ValueError(f"An array of shape {shape} is too large to be counted exactly.")
 
 
 def floor_of_share(
   share: "float | np.number[Any] | jax.Array", n: int
-) -> "int | Count":
+) -> "int | WideInt":
   r"""``floor(share * n)``, exactly.
 
   A share such as 0.29 or 1/49 is not a binary fraction, so that its product with 100
@@ -129,7 +150,7 @@ def floor_of_share(
     n: a Python int below 2**47.
 
   Returns:
-    A Python int for a Python number, else a `Count`.
+    A Python int for a Python number, else a `WideInt`.
   """
   if not isinstance(share, jax.Array):
     kind = share.dtype if isinstance(share, np.floating) else np.float64
@@ -144,7 +165,7 @@ def floor_of_share(
   slack = jnp.minimum(0.5, share * float(n) * (float(info.eps) / 2))
   # As many limbs as the last bit of a share of 2**-47 needs. digits[0] is 2**16 for a
   # share of 1: split off to keep the partial products within 32 bits.
-  limbs = -(-(_COUNT_BITS + info.nmant + 1) // _LIMB_BITS)
+  limbs = -(-(_BITS + info.nmant + 1) // _LIMB_BITS)
   digits = _fraction_limbs(share, limbs)
   is_one = digits[0] == _LIMB
   digits[0] = jnp.where(is_one, jnp.uint32(0), digits[0])
@@ -160,8 +181,8 @@ def floor_of_share(
     columns[i + 1] += columns[i] >> _LIMB_BITS
     columns[i] &= _LIMB - 1
   low, high, higher = columns[limbs : limbs + 3]
-  exact = Count.of(n)
-  return Count(
+  exact = WideInt.of(n)
+  return WideInt(
     jnp.where(is_one, exact.high, (high + (higher << _LIMB_BITS)).astype(jnp.int32)),
     jnp.where(is_one, exact.low, low.astype(jnp.int32)),
   )

@@ -1,0 +1,41 @@
+"""Numbers that are known to be wrong are refused before anything is traced."""
+
+from typing import Any
+
+import jax
+import jax.core
+import numpy as np
+
+
+def is_known(array: Any) -> bool:
+  """False for a tracer: its value is only known while running."""
+  return not isinstance(array, jax.core.Tracer)
+
+
+def known_number(name: str, value: Any, meaning: str) -> float | None:
+  """The value as a Python number, or None for a schedule, a tracer or None.
+
+  Raises:
+    ValueError: if it is something else.
+  """
+  if value is None or callable(value):
+    return None
+  is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+  if isinstance(value, bool) or not is_number or np.shape(value):
+    raise ValueError(f"`{name}` must be {meaning}, not {value!r}.")
+  return float(value) if is_known(value) else None
+
+
+def check_share(name: str, value: Any, advice: str = "") -> None:
+  """Raises a ValueError unless the value is None, not known, or in [0, 1)."""
+  number = known_number(name, value, "a number in [0, 1)")
+  if number is not None and not 0 <= number < 1:
+    message = f"`{name}` must be in [0, 1), but it is {value}. {advice}"
+    raise ValueError(message.rstrip())
+
+
+def check_not_negative(name: str, value: Any) -> None:
+  """Raises a ValueError unless the value is None, not known, or at least 0."""
+  number = known_number(name, value, "a number that is not negative, or a schedule")
+  if number is not None and not number >= 0:
+    raise ValueError(f"`{name}` must not be negative, but it is {value}.")

@@ -1,0 +1,18 @@
+"""The exact q-th greatest of all scores of a model, without sort or gather.
+
+Start with the README beside this file.
+"""
+
+from gsm_optax._threshold._find import find_threshold, global_threshold, reaches
+from gsm_optax._threshold._largest import count_nonzero, largest
+from gsm_optax._threshold._quota import check_density, quota
+
+__all__ = [
+  "check_density",
+  "count_nonzero",
+  "find_threshold",
+  "global_threshold",
+  "largest",
+  "quota",
+  "reaches",
+]

@@ -1,0 +1,129 @@
+"""Where to count next: the candidates of a pass.
+
+Tried and measured: see the README beside this file.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gsm_optax._threshold._wide_int import WideInt
+
+INFINITY = np.int32(0x7F800000)
+"""The pattern of infinity: what lies above is not a number."""
+
+BINADE = np.int32(1 << 23)
+"""Patterns from one power of two to the next."""
+
+NARROW = 5 * BINADE // 4
+"""Brackets up to this width are narrow enough to interpolate in."""
+
+EVEN_AFTER = 6
+"""Passes after which candidates divide the bracket evenly, whatever it holds."""
+
+AROUND_START = np.array([1 / 3.5, 1 / 1.5, 1 / 1.1, 1, 1.1, 1.5, 3.5], np.float32)
+"""The first candidates, as multiples of the start."""
+
+SPREAD = np.array([-3, -1.4, -0.7, -0.3, 0, 0.3, 0.7, 1.4, 3], np.float32)
+"""Candidates about the predicted threshold, in standard errors."""
+
+NUMBER = len(SPREAD)
+"""Candidates in a pass; three counts of up to 1023 fit into an int32."""
+
+DEFAULT_START = np.float32(2.0**-20)
+
+
+class Bracket(NamedTuple):
+  """The threshold's pattern is in [low, high).
+
+  At least as many scores as its rank reach `low`, and fewer reach `high`.
+
+  Attributes:
+    low: int32, a pattern.
+    high: int32, a pattern.
+    reached_low: how many scores reach `low`.
+    reached_high: how many scores reach `high`.
+  """
+
+  low: jax.Array
+  high: jax.Array
+  reached_low: WideInt
+  reached_high: WideInt
+
+
+def first_candidates(start: jax.Array) -> jax.Array:
+  """The least pattern but zero, some around the start, and one that only NaN reach."""
+  is_usable = (start > 1e-36) & (start < 1e36)
+  around = jnp.where(is_usable, start, DEFAULT_START) * AROUND_START
+  patterns = lax.bitcast_convert_type(around, jnp.int32)
+  ends = jnp.array([1, INFINITY + 1], jnp.int32)
+  return jnp.concatenate([ends[:1], patterns, ends[1:]])
+
+
+def next_candidates(
+  bracket: Bracket, rank: WideInt, size: int, missed: jax.Array
+) -> jax.Array:
+  """Patterns inside the bracket, in ascending order.
+
+  Args:
+    bracket: where the threshold is.
+    rank: its rank among all scores.
+    size: the number of all scores.
+    missed: whether interpolation is not to be trusted.
+  """
+  low, high = bracket.low, bracket.high
+  width = high - low
+  even = low + jnp.maximum(width // (NUMBER + 1), 1) * np.arange(1, NUMBER + 1)
+  # From the end that was counted at: by 1, 2, 4, ... binades.
+  outward = np.append(BINADE << np.arange(NUMBER - 1), INFINITY).astype(np.int32)
+  down = high - jnp.minimum(outward[::-1], high)
+  up = low + jnp.minimum(outward, INFINITY - low)
+  wide = jnp.where(low <= 1, down, jnp.where(high > INFINITY, up, even))
+  near = jnp.where(missed, even, _predicted(bracket, rank, size))
+  candidates = jnp.where(width > NARROW, wide, near).astype(jnp.int32)
+  return jnp.clip(candidates, low + 1, high - 1)
+
+
+def _predicted(bracket: Bracket, rank: WideInt, size: int) -> jax.Array:
+  """Candidates about the place where interpolation finds the threshold."""
+  inside = bracket.reached_low.minus(bracket.reached_high).to_float()
+  below = bracket.reached_low.minus(rank).to_float() + 0.5  # half of it is below itself
+  above = rank.minus(bracket.reached_high).to_float() - 0.5
+  bottom, top = _value(bracket.low), _value(bracket.high)
+  share = below / inside  # of those inside, that lie below
+  place = _on_weibull_line(bracket, rank, size, below, above)
+  place = jnp.where(jnp.isfinite(place), place, share)
+  variance = share * (1 - share)
+  width = (bracket.high - bracket.low).astype(jnp.float32) / BINADE
+  error = jnp.sqrt(variance / (inside + 1)) + 0.06 * variance * width
+  places = jnp.clip(place + jnp.minimum(error, 0.35) * SPREAD, 0, 1)
+  return lax.bitcast_convert_type(bottom + places * (top - bottom), jnp.int32)
+
+
+def _on_weibull_line(
+  bracket: Bracket, rank: WideInt, size: int, below: jax.Array, above: jax.Array
+) -> jax.Array:
+  """The share of the bracket's width below the threshold, by interpolation.
+
+  The logarithm of the value over that of minus the logarithm of the share of scores
+  that reach it: a line for every Weibull distribution, and so for the tails of normal
+  and exponential scores, and for a constant density near zero.
+  """
+  bottom, top = _value(bracket.low), _value(bracket.high)
+  position = rank.to_float() - 0.5
+  not_reaching = WideInt.of(size).minus(rank).to_float() + 1.5
+  log_share = jnp.log1p(-not_reaching / (float(size) + 1))
+  # Of either end less that of the threshold, by differences of counts: those are exact.
+  to_low = jnp.log1p(jnp.log1p(below / position) / log_share)
+  to_high = jnp.log1p(jnp.log1p(-above / position) / log_share)
+  width = (top - bottom) / bottom
+  return jnp.expm1(jnp.log1p(width) * to_low / (to_low - to_high)) / width
+
+
+def _value(pattern: jax.Array) -> jax.Array:
+  """The float with this pattern; infinity's neighbour below for infinity."""
+  finite = jnp.minimum(pattern, INFINITY - 1)
+  return lax.bitcast_convert_type(finite, jnp.float32)

@@ -1,0 +1,55 @@
+"""Exactly so many of the greatest values: ties are broken by position."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gsm_optax._threshold._bisection import bisect
+from gsm_optax._threshold._patterns import infinity, magnitude_pattern, real_dtype
+from gsm_optax._threshold._quota import quota
+from gsm_optax._threshold._ties import first_true
+from gsm_optax._threshold._wide_int import count_true, total
+
+
+def largest(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
+  """Which ``floor(density * n)`` of all elements have the greatest magnitudes.
+
+  Of equal ones the first, by array and then in row-major order. NaN counts as infinite.
+
+  Args:
+    arrays: floating-point or complex.
+    density: the share of the elements to choose, as `quota` takes it.
+
+  Returns:
+    A boolean array for each.
+  """
+  dtype = real_dtype(arrays)
+  patterns = [
+    # Anything above infinity's pattern is a NaN.
+    jnp.minimum(pattern, infinity(pattern.dtype))
+    for pattern in (magnitude_pattern(array, dtype) for array in arrays)
+  ]
+  rank = quota(density, sum(array.size for array in arrays))
+  threshold = bisect(patterns, rank)
+  above = [pattern > threshold for pattern in patterns]
+  ties = [pattern == threshold for pattern in patterns]
+  places = rank.minus(total([count_true(mask) for mask in above]))
+  return [
+    greater | tied
+    for greater, tied in zip(above, first_true(ties, places), strict=True)
+  ]
+
+
+def count_nonzero(array: jax.Array) -> int:
+  """How many elements are not zero, subnormal ones included; of a concrete array."""
+  return int(_count_at_least(array, 1))
+
+
+@jax.jit
+def _count_at_least(array: jax.Array, pattern: jax.Array | int) -> Any:
+  # The pattern is an argument: from a constant the compiler makes a comparison of
+  # floats, and that may flush subnormals.
+  at_least = magnitude_pattern(array, real_dtype([array])) >= pattern
+  return total([count_true(at_least)])

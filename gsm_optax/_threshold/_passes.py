@@ -1,0 +1,238 @@
+"""One pass over all scores: how many reach each candidate, and the least of some."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from gsm_optax._threshold._scores import (
+  Leaf,
+  Scores,
+  as_it_lies,
+  in_rows,
+  is_partitioned,
+  signed_pattern,
+  varying_axes,
+)
+from gsm_optax._threshold._wide_int import WideInt, sum_exactly
+
+GREATEST = np.int32(2**31 - 1)
+"""No pattern of a number is as great."""
+
+Reduce = Callable[[list[jax.Array], int], list[jax.Array]]
+"""Reduces int32 arrays of one shape along an axis: the last one to its least value, the
+others to their sums."""
+
+
+class Tally(NamedTuple):
+  """What one leaf's rows hold.
+
+  Attributes:
+    counts: int32 arrays of one shape. Each is made of `fields` numbers, how many scores
+      of a row reach one candidate after the other.
+    least: int32 of the same shape, the least pattern that reaches the lower bound.
+    fields: numbers in an int32; as many as rows of that length allow.
+  """
+
+  counts: list[jax.Array]
+  least: jax.Array
+  fields: int
+
+  def unpacked(self, number: int) -> list[jax.Array]:
+    """The counts of each of `number` candidates."""
+    bits = 31 // self.fields
+    return [
+      (self.counts[i // self.fields] >> (i % self.fields * bits)) & ((1 << bits) - 1)
+      for i in range(number)
+    ]
+
+
+def take_pass(
+  scores: Scores, candidates: jax.Array, low: jax.Array, is_pinned: jax.Array
+) -> tuple[WideInt, jax.Array]:
+  """Goes over all scores once.
+
+  Args:
+    scores: what to go over.
+    candidates: int32 (k,), patterns above 0.
+    low: int32, a pattern above 0.
+    is_pinned: whether only the least is wanted, and not the counts. Devices exchange
+      the one or the other.
+
+  Returns:
+    How many scores reach each candidate, and the least pattern that reaches `low`.
+  """
+  k = candidates.shape[0]
+  passes: list[tuple[WideInt, jax.Array]] = []
+  for i, leaves in enumerate(_below_2_to_31(scores.whole)):
+    joined = scores.joined if i == 0 else None
+    counts, least = lax.platform_dependent(
+      (leaves, joined, candidates, low),
+      tpu=partial(_over_whole_leaves, scores.score, as_it_lies, reduce_apart),
+      default=partial(_over_whole_leaves, scores.score, in_rows, reduce_together),
+    )
+    passes.append((WideInt.of(counts), least))
+  if scores.split:
+    tallies = [_of_split_leaf(scores.score, x, candidates, low) for x in scores.split]
+    passes.append(
+      lax.cond(
+        is_pinned,
+        lambda: (WideInt.of(jnp.zeros(k, jnp.int32)), _least(tallies)),
+        lambda: (_counts(scores.split, tallies, k), jnp.asarray(GREATEST)),
+      )
+    )
+  reached, least = passes[0]
+  for counts, other in passes[1:]:
+    reached, least = reached.plus(counts), jnp.minimum(least, other)
+  return reached, least
+
+
+def _below_2_to_31(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
+  """Groups of leaves whose scores 32 bits can count; the first may be empty.
+
+  It gets half as many, for the sake of the joined leaves.
+  """
+  groups: list[list[Leaf]] = [[]]
+  free = 1 << 30
+  for leaf in leaves:
+    if leaf[0].size > free:
+      groups.append([])
+      free = (1 << 31) - 1
+    groups[-1].append(leaf)
+    free -= leaf[0].size
+  return groups
+
+
+def _over_whole_leaves(
+  score: Callable[..., jax.Array],
+  arrange: Callable[[Leaf], tuple[Leaf, int]],
+  reduce: Reduce,
+  operands: tuple[list[Leaf], jax.Array | None, jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+  """Counts int32 (k,) and the least pattern, of leaves on one device."""
+  leaves, joined, candidates, low = operands
+  tallies: list[Tally] = []
+  if joined is not None:
+    tallies.append(_tally(joined, candidates, low, 1, reduce))
+  for leaf in leaves:
+    arrays, axis = arrange(leaf)
+    # Otherwise the compiler computes the scores before the loop, and keeps them.
+    arrays, at, above = lax.optimization_barrier((arrays, candidates, low))
+    pattern = signed_pattern(score(*arrays))
+    tallies.append(_tally(pattern, at, above, axis, reduce))
+  groups: dict[int, list[Tally]] = defaultdict(list)
+  for tally in tallies:
+    groups[tally.fields].append(tally)
+  k = candidates.shape[0]
+  totals = [reduce(_joined(group, k), 0) for group in groups.values()]
+  counts = sum(jnp.stack(total[:-1]) for total in totals)
+  least = jnp.min(jnp.stack([total[-1] for total in totals]))
+  return jnp.asarray(counts), least
+
+
+def _joined(tallies: list[Tally], k: int) -> list[jax.Array]:
+  """The counts of each candidate and the least patterns of some leaves, as vectors."""
+  columns = zip(*([*tally.counts, tally.least] for tally in tallies), strict=True)
+  *counts, least = [
+    jnp.concatenate([part.reshape(-1) for part in column]) for column in columns
+  ]
+  return [*Tally(counts, least, tallies[0].fields).unpacked(k), least]
+
+
+def _tally(
+  pattern: jax.Array, candidates: jax.Array, low: jax.Array, axis: int, reduce: Reduce
+) -> Tally:
+  """Goes over the rows of a leaf that lie along an axis."""
+  k = candidates.shape[0]
+  fields = min(k, max(1, 31 // pattern.shape[axis].bit_length()))
+  bits = 31 // fields
+  words: list[jax.Array] = []
+  for first in range(0, k, fields):
+    parts = [
+      jnp.where(pattern >= candidates[i], np.int32(1 << (bits * (i - first))), 0)
+      for i in range(first, min(first + fields, k))
+    ]
+    words.append(sum(parts[1:], start=parts[0]))
+  above = jnp.where(pattern >= low, pattern, GREATEST)
+  *counts, least = reduce([*words, above], axis)
+  return Tally(counts, least, fields)
+
+
+def _of_split_leaf(
+  score: Callable[..., jax.Array], leaf: Leaf, candidates: jax.Array, low: jax.Array
+) -> Tally:
+  """The tally of a leaf over parts of its last axis that no device shares with another.
+
+  However many devices split an axis, they split it evenly. So it can be taken apart
+  into as many pieces as the mesh allows, each on one device, and nothing is moved.
+  """
+  arrays, at, above = lax.optimization_barrier((leaf, candidates, low))
+  pattern = signed_pattern(score(*arrays))
+  if not pattern.ndim:
+    pattern = pattern[None]
+  elif is_partitioned(pattern):
+    *leading, last = pattern.shape
+    sharding = jax.typeof(pattern).sharding
+    pieces = math.gcd(last, sharding.mesh.size)
+    out: NamedSharding | None = None
+    if sharding.mesh.are_all_axes_explicit:
+      # With its mesh: that of `jax.set_mesh` may be another, or there may be none.
+      out = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec, None))
+    cut = (*leading, pieces, last // pieces)
+    pattern = jnp.reshape(pattern, cut, out_sharding=out)
+
+  def reduce(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
+    return lax.platform_dependent(
+      arrays,
+      tpu=partial(reduce_apart, axis=axis),
+      default=partial(reduce_together, axis=axis),
+    )
+
+  return _tally(pattern, at, above, pattern.ndim - 1, reduce)
+
+
+def _counts(leaves: list[Leaf], tallies: list[Tally], k: int) -> WideInt:
+  """The counts of split leaves, added up over devices."""
+  total = WideInt.of(jnp.zeros(k, jnp.int32))
+  for leaf, tally in zip(leaves, tallies, strict=True):
+    counts = sum_exactly(jnp.stack(tally.unpacked(k)), leaf[0].size)
+    axes = varying_axes(tally.least)
+    if axes:
+      counts = WideInt.carried(*lax.psum((counts.high, counts.low), axes))
+    total = total.plus(counts)
+  return total
+
+
+def _least(tallies: list[Tally]) -> jax.Array:
+  """The least pattern of split leaves, over all devices."""
+  least = jnp.asarray(GREATEST)
+  for tally in tallies:
+    of_leaf = jnp.min(tally.least)
+    axes = varying_axes(of_leaf)
+    least = jnp.minimum(least, lax.pmin(of_leaf, axes) if axes else of_leaf)
+  return least
+
+
+def reduce_together(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
+  """In one loop over all arrays: quick on CPUs and GPUs."""
+
+  def combine(a: Any, b: Any) -> tuple[jax.Array, ...]:
+    sums = [x + y for x, y in zip(a[:-1], b[:-1], strict=True)]
+    return (*sums, jnp.minimum(a[-1], b[-1]))
+
+  start = (*[np.int32(0)] * (len(arrays) - 1), GREATEST)
+  return list(lax.reduce(tuple(arrays), start, combine, (axis,)))
+
+
+def reduce_apart(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
+  """One array after the other, which the compiler joins: quick on TPUs."""
+  *words, above = arrays
+  sums = [jnp.sum(word, axis=axis, dtype=jnp.int32) for word in words]
+  return [*sums, jnp.min(above, axis=axis)]

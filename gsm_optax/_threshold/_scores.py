@@ -1,0 +1,134 @@
+"""The scores of a model, arranged so that a pass over them is cheap."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+SMALL = 1 << 18
+"""Leaves with fewer scores are joined: each would cost a kernel in every pass."""
+
+ROW = 512
+"""Scores in a row of the joined leaves, and about as many in those of the others.
+
+So few that the counts of several candidates fit into one integer.
+"""
+
+Leaf = tuple[jax.Array, ...]
+"""Arrays of one shape, from which the scores of a leaf are computed."""
+
+
+class Scores(NamedTuple):
+  """Scores of a model.
+
+  Attributes:
+    score: computes a leaf's scores, floating-point and not negative, of its arrays.
+    joined: int32 (rows, `ROW`), the patterns of all small leaves, or None.
+    whole: the other leaves, of which the scores are computed anew in each pass.
+    split: those that are, or may be, split over devices, and those of 2**31 scores.
+    size: the number of scores, those on other devices included.
+  """
+
+  score: Callable[..., jax.Array]
+  joined: jax.Array | None
+  whole: list[Leaf]
+  split: list[Leaf]
+  size: int
+
+  @classmethod
+  def of(cls, leaves: Sequence[Leaf], score: Callable[..., jax.Array]) -> "Scores":
+    """Arranges the leaves."""
+    small: list[Leaf] = []
+    whole: list[Leaf] = []
+    split: list[Leaf] = []
+    for leaf in leaves:
+      size = leaf[0].size
+      if size >= 1 << 31 or any(is_partitioned(x) or varying_axes(x) for x in leaf):
+        split.append(leaf)
+      elif size < SMALL and len(small) < 1 << 12:  # together less than 2**31
+        small.append(leaf)
+      else:
+        whole.append(leaf)
+    joined = None
+    if len(small) > 1:
+      joined = _join([signed_pattern(score(*leaf)) for leaf in small])
+    else:
+      whole += small
+    return cls(
+      score, joined, whole, split, sum(global_size(first) for first, *_ in leaves)
+    )
+
+
+def _join(patterns: list[jax.Array]) -> jax.Array:
+  """All patterns in rows of one array, and zeros, which reach nothing, at its end."""
+  missing = -sum(pattern.size for pattern in patterns) % ROW
+  parts = [pattern.reshape(-1) for pattern in patterns]
+  return jnp.concatenate([*parts, jnp.zeros(missing, jnp.int32)]).reshape(-1, ROW)
+
+
+def signed_pattern(scores: jax.Array) -> jax.Array:
+  """The bits of float32 scores as int32, which order as the scores do.
+
+  A positive NaN lies above infinity, a negative one below zero.
+  """
+  return lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.int32)
+
+
+def in_rows(leaf: Leaf) -> tuple[Leaf, int]:
+  """The leaf as a matrix, and the axis of its rows: quick on CPUs and GPUs.
+
+  There an array lies as it is indexed, so that cutting it anew is free.
+  """
+  size = leaf[0].size
+  lengths = [length for length in range(8, 2 * ROW) if size % length == 0]
+  if lengths:
+    # Of whole vectors, and about as long as wanted.
+    length = min(lengths, key=lambda n: (n < 64, n % 8, abs(n - ROW)))
+  else:
+    length = leaf[0].shape[-1] if leaf[0].ndim else 1
+  return tuple(x.reshape(-1, length) for x in leaf), 1
+
+
+def as_it_lies(leaf: Leaf) -> tuple[Leaf, int]:
+  """The leaf with its last axis whole, and the axis before it: quick on TPUs.
+
+  There arrays lie in tiles of the last two axes, and any other cut is a copy.
+  """
+  shape = leaf[0].shape
+  if len(shape) < 2:
+    return tuple(x.reshape(1, -1) for x in leaf), 1
+  *leading, rows, columns = shape
+  lengths = [length for length in range(8, 2 * ROW, 8) if rows % length == 0]
+  if rows < 2 * ROW or not lengths:
+    return leaf, len(shape) - 2
+  cut = (*leading, rows // lengths[-1], lengths[-1], columns)
+  return tuple(x.reshape(cut) for x in leaf), len(shape) - 1
+
+
+def global_size(array: Any) -> int:
+  """Number of elements, over all devices if inside `shard_map`."""
+  if not isinstance(array, jax.Array):
+    return array.size
+  mesh = jax.typeof(array).sharding.mesh
+  return array.size * math.prod(mesh.shape[axis] for axis in varying_axes(array))
+
+
+def varying_axes(array: jax.Array) -> tuple[str, ...]:
+  """The axes of an enclosing `shard_map` along which `array` differs."""
+  kind: Any = jax.typeof(array)
+  names = kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying
+  return tuple(axis for axis in kind.sharding.mesh.axis_names if axis in names)
+
+
+def is_partitioned(array: jax.Array) -> bool:
+  """Whether the compiler may have split `array` over devices, or its type says so."""
+  sharding = jax.typeof(array).sharding
+  mesh = sharding.mesh
+  is_named = any(axes is not None for axes in sharding.spec)  # on one device too
+  return is_named or any(
+    kind != jax.sharding.AxisType.Manual and size > 1
+    for kind, size in zip(mesh.axis_types, mesh.axis_sizes, strict=True)
+  )

@@ -1,0 +1,136 @@
+"""The search: passes over the scores narrow a bracket until the threshold is known."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gsm_optax._threshold._candidates import (
+  EVEN_AFTER,
+  Bracket,
+  first_candidates,
+  next_candidates,
+)
+from gsm_optax._threshold._passes import GREATEST, take_pass
+from gsm_optax._threshold._scores import Leaf, Scores
+from gsm_optax._threshold._wide_int import WideInt
+
+UNKNOWN = np.int32(-1)
+
+
+class State(NamedTuple):
+  """What is known between two passes.
+
+  Attributes:
+    bracket: where the threshold is.
+    rank: of the threshold among all scores; after the first pass, NaN count as greater
+      than all numbers.
+    candidates: int32 (k,), patterns at which the next pass counts.
+    missed: whether the last pass left most of the scores in the bracket.
+    passes: int32, how many there were.
+    answer: int32, the threshold's pattern, or `UNKNOWN`.
+  """
+
+  bracket: Bracket
+  rank: WideInt
+  candidates: jax.Array
+  missed: jax.Array
+  passes: jax.Array
+  answer: jax.Array
+
+
+def init(size: int, rank: WideInt, start: jax.Array) -> State:
+  """Before the first of the passes over `size` scores."""
+  return State(
+    Bracket(jnp.int32(0), jnp.asarray(GREATEST), WideInt.of(size), WideInt.of(0)),
+    rank,
+    first_candidates(start),
+    jnp.asarray(False),
+    jnp.int32(0),
+    jnp.asarray(UNKNOWN),
+  )
+
+
+def step(scores: Scores, state: State) -> State:
+  """One pass, and what follows from it."""
+  pinned = is_pinned(state)
+  reached, least = take_pass(scores, state.candidates, state.bracket.low, pinned)
+  is_first = state.passes == 0
+  rank = WideInt.where(is_first, state.rank.plus(reached[-1]), state.rank)
+  bracket = narrowed(state.bracket, rank, state.candidates, reached)
+  passes = state.passes + 1
+  missed = ~is_first & _most_are_left(bracket, state.bracket)
+  is_single = bracket.high - bracket.low == 1
+  return State(
+    bracket,
+    rank,
+    next_candidates(bracket, rank, scores.size, missed | (passes >= EVEN_AFTER)),
+    missed,
+    passes,
+    jnp.where(pinned, least, jnp.where(is_single, bracket.low, UNKNOWN)),
+  )
+
+
+def is_done(state: State) -> jax.Array:
+  """Whether the threshold is known."""
+  return state.answer != UNKNOWN
+
+
+def is_pinned(state: State) -> jax.Array:
+  """Whether exactly as many scores as wanted reach the bracket's lower end.
+
+  Then the threshold is the least of those, which one more pass finds.
+  """
+  return state.bracket.reached_low.equals(state.rank) & (state.bracket.low > 0)
+
+
+def narrowed(
+  bracket: Bracket, rank: WideInt, candidates: jax.Array, reached: WideInt
+) -> Bracket:
+  """The part of the bracket between the two candidates around the threshold."""
+  edges = jnp.concatenate([bracket.low[None], candidates, bracket.high[None]])
+  counts = WideInt.concatenate(
+    [bracket.reached_low[None], reached, bracket.reached_high[None]]
+  )
+  cell = jnp.sum(reached >= rank, dtype=jnp.int32)
+  return Bracket(edges[cell], edges[cell + 1], counts[cell], counts[cell + 1])
+
+
+def _most_are_left(bracket: Bracket, before: Bracket) -> jax.Array:
+  inside, inside_before = (
+    each.reached_low.minus(each.reached_high).to_float() for each in (bracket, before)
+  )
+  return 2 * inside > inside_before
+
+
+# Jitted for the sake of those who call without jit: each time it would compile anew.
+@partial(jax.jit, static_argnums=1, inline=True)
+def search(
+  leaves: Sequence[Leaf],
+  score: Callable[..., jax.Array],
+  rank: WideInt,
+  start: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """The greatest float32 that at least `rank` scores reach, else 0.
+
+  Args:
+    leaves: for each leaf, arrays of one shape, to compute its scores from.
+    score: computes them: floating-point, not negative.
+    rank: at least 1.
+    start: a float32 near the answer, as the last step's threshold is. It decides how
+      long the search takes and never what it finds.
+
+  Returns:
+    The threshold, and the number of passes it took.
+  """
+  scores = Scores.of(leaves, score)
+  state = lax.while_loop(
+    lambda state: ~is_done(state),
+    partial(step, scores),
+    init(scores.size, rank, start),
+  )
+  return lax.bitcast_convert_type(state.answer, jnp.float32), state.passes
