@@ -33,7 +33,8 @@ SPREAD = np.array([-3, -1.4, -0.7, -0.3, 0, 0.3, 0.7, 1.4, 3], np.float32)
 NUMBER = len(SPREAD)
 """Candidates in a pass; three counts of up to 1023 fit into an int32."""
 
-DEFAULT_START = np.float32(2.0**-20)
+ANYWHERE = np.exp2(np.array([-60, -36, -26, -18, -12, -6, 0], np.float32))
+"""The first candidates where there is no start: closer where scores often are."""
 
 
 class Bracket(NamedTuple):
@@ -57,7 +58,7 @@ class Bracket(NamedTuple):
 def first_candidates(start: jax.Array) -> jax.Array:
   """The least pattern but zero, some around the start, and one that only NaN reach."""
   is_usable = (start > 1e-36) & (start < 1e36)
-  around = jnp.where(is_usable, start, DEFAULT_START) * AROUND_START
+  around = jnp.where(is_usable, start * AROUND_START, ANYWHERE)
   patterns = lax.bitcast_convert_type(around, jnp.int32)
   ends = jnp.array([1, INFINITY + 1], jnp.int32)
   return jnp.concatenate([ends[:1], patterns, ends[1:]])

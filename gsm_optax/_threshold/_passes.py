@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -71,10 +71,9 @@ def take_pass(
   """
   k = candidates.shape[0]
   passes: list[tuple[WideInt, jax.Array]] = []
-  for i, leaves in enumerate(_below_2_to_31(scores.whole)):
-    joined = scores.joined if i == 0 else None
+  for joined, whole in _below_2_to_31(scores):
     counts, least = lax.platform_dependent(
-      (leaves, joined, candidates, low),
+      (joined, whole, candidates, low),
       tpu=partial(_over_whole_leaves, scores.score, as_it_lies, reduce_apart),
       default=partial(_over_whole_leaves, scores.score, in_rows, reduce_together),
     )
@@ -94,34 +93,35 @@ def take_pass(
   return reached, least
 
 
-def _below_2_to_31(leaves: Sequence[Leaf]) -> list[list[Leaf]]:
-  """Groups of leaves whose scores 32 bits can count; the first may be empty.
-
-  It gets half as many, for the sake of the joined leaves.
-  """
-  groups: list[list[Leaf]] = [[]]
-  free = 1 << 30
-  for leaf in leaves:
-    if leaf[0].size > free:
-      groups.append([])
-      free = (1 << 31) - 1
-    groups[-1].append(leaf)
-    free -= leaf[0].size
-  return groups
+def _below_2_to_31(
+  scores: Scores,
+) -> Iterator[tuple[list[jax.Array], list[Leaf]]]:
+  """Joined and whole leaves, in groups so small that 32 bits count their scores."""
+  joined, whole, size = list[jax.Array](), list[Leaf](), 0
+  for leaf in [*scores.joined, *scores.whole]:
+    first = leaf if isinstance(leaf, jax.Array) else leaf[0]
+    if size + first.size >= 1 << 31:
+      yield joined, whole
+      joined, whole, size = [], [], 0
+    if isinstance(leaf, jax.Array):
+      joined.append(leaf)
+    else:
+      whole.append(leaf)
+    size += first.size
+  if size:
+    yield joined, whole
 
 
 def _over_whole_leaves(
   score: Callable[..., jax.Array],
   arrange: Callable[[Leaf], tuple[Leaf, int]],
   reduce: Reduce,
-  operands: tuple[list[Leaf], jax.Array | None, jax.Array, jax.Array],
+  operands: tuple[list[jax.Array], list[Leaf], jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
   """Counts int32 (k,) and the least pattern, of leaves on one device."""
-  leaves, joined, candidates, low = operands
-  tallies: list[Tally] = []
-  if joined is not None:
-    tallies.append(_tally(joined, candidates, low, 1, reduce))
-  for leaf in leaves:
+  joined, whole, candidates, low = operands
+  tallies = [_tally(rows, candidates, low, 1, reduce) for rows in joined]
+  for leaf in whole:
     arrays, axis = arrange(leaf)
     # Otherwise the compiler computes the scores before the loop, and keeps them.
     arrays, at, above = lax.optimization_barrier((arrays, candidates, low))

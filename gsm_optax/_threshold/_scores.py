@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-SMALL = 1 << 18
+SMALL = 1 << 19
 """Leaves with fewer scores are joined: each would cost a kernel in every pass."""
+
+TOGETHER = 64
+"""Leaves that are joined at most: kernels take so many arrays, and no more."""
 
 ROW = 512
 """Scores in a row of the joined leaves, and about as many in those of the others.
@@ -26,14 +29,14 @@ class Scores(NamedTuple):
 
   Attributes:
     score: computes a leaf's scores, floating-point and not negative, of its arrays.
-    joined: int32 (rows, `ROW`), the patterns of all small leaves, or None.
+    joined: int32 (rows, `ROW`), the patterns of some small leaves each.
     whole: the other leaves, of which the scores are computed anew in each pass.
     split: those that are, or may be, split over devices, and those of 2**31 scores.
     size: the number of scores, those on other devices included.
   """
 
   score: Callable[..., jax.Array]
-  joined: jax.Array | None
+  joined: list[jax.Array]
   whole: list[Leaf]
   split: list[Leaf]
   size: int
@@ -48,18 +51,18 @@ class Scores(NamedTuple):
       size = leaf[0].size
       if size >= 1 << 31 or any(is_partitioned(x) or varying_axes(x) for x in leaf):
         split.append(leaf)
-      elif size < SMALL and len(small) < 1 << 12:  # together less than 2**31
+      elif size < SMALL:
         small.append(leaf)
       else:
         whole.append(leaf)
-    joined = None
-    if len(small) > 1:
-      joined = _join([signed_pattern(score(*leaf)) for leaf in small])
-    else:
-      whole += small
-    return cls(
-      score, joined, whole, split, sum(global_size(first) for first, *_ in leaves)
-    )
+    if len(small) == 1:
+      whole, small = whole + small, []
+    joined = [
+      _join([signed_pattern(score(*leaf)) for leaf in small[first : first + TOGETHER]])
+      for first in range(0, len(small), TOGETHER)
+    ]
+    size = sum(global_size(first) for first, *_ in leaves)
+    return cls(score, joined, whole, split, size)
 
 
 def _join(patterns: list[jax.Array]) -> jax.Array:

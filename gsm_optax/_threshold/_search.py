@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
 from gsm_optax._threshold._candidates import (
   EVEN_AFTER,
@@ -128,9 +129,12 @@ def search(
     The threshold, and the number of passes it took.
   """
   scores = Scores.of(leaves, score)
-  state = lax.while_loop(
-    lambda state: ~is_done(state),
-    partial(step, scores),
-    init(scores.size, rank, start),
+  # As one vector: a GPU would copy each scalar by itself in every pass.
+  first, unravel = ravel_pytree(init(scores.size, rank, start))
+  last = lax.while_loop(
+    lambda vector: ~is_done(unravel(vector)),
+    lambda vector: ravel_pytree(step(scores, unravel(vector)))[0],
+    first,
   )
+  state: State = unravel(last)
   return lax.bitcast_convert_type(state.answer, jnp.float32), state.passes

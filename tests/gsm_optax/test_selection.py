@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gsm_optax import global_threshold, keep_top_saliency, prune
-from gsm_optax._threshold._patterns import bit_pattern
 from gsm_optax._threshold._search import search
 from gsm_optax._threshold._wide_int import WideInt
 
@@ -158,9 +157,8 @@ def test_a_traced_rank_outside_the_tree_is_clipped():
 
 
 def search_passes(operands, q, start):
-  pattern, passes = search(operands, bit_pattern, WideInt.of(q), jnp.float32(start))
-  value = jax.lax.bitcast_convert_type(pattern, jnp.float32)
-  return float(value), int(passes)
+  found, passes = search(operands, lambda x: x, WideInt.of(q), jnp.float32(start))
+  return float(found), int(passes)
 
 
 def half_normal(shape, seed):
@@ -180,17 +178,17 @@ WORST = {
 
 @pytest.mark.parametrize("scores", WORST.values(), ids=WORST.keys())
 @pytest.mark.parametrize("start", [0.0, 1.0, 1e-30, np.inf, np.nan, -1.0])
-def test_no_input_takes_more_than_34_passes_and_no_start_changes_the_answer(
+def test_no_input_takes_more_than_17_passes_and_no_start_changes_the_answer(
   scores, start
 ):
   descending = np.sort(np.ravel(scores))[::-1]
   for q in (1, 1000, 60_000, scores.size):
     found, passes = search_passes([(scores,)], q, start)
     assert found == descending[q - 1]
-    assert passes <= 34
+    assert passes <= 17
 
 
-def test_two_passes_are_the_rule_with_the_last_threshold_and_without():
+def test_four_or_five_passes_are_the_rule_with_the_last_threshold():
   shapes = [(784, 300), (300, 100), (100, 10)]
   scores = [(half_normal(shape, i),) for i, shape in enumerate(shapes)]
   found, cold = search_passes(scores, 4436, 0.0)
@@ -200,9 +198,9 @@ def test_two_passes_are_the_rule_with_the_last_threshold_and_without():
   rescaled = [
     search_passes(scores, 4436, found * scale)[1] for scale in (1e-3, 0.1, 10, 1e3)
   ]
-  assert np.median([cold, *warm]) == 2
-  assert max(cold, *warm) <= 3
-  assert max(rescaled) <= 4
+  assert np.mean(warm) <= 4.5
+  assert max(warm) <= 6
+  assert max(cold, *rescaled) <= 8
 
 
 def test_a_start_as_noisy_as_batches_make_it_costs_half_a_pass_at_most():
@@ -215,14 +213,20 @@ def test_a_start_as_noisy_as_batches_make_it_costs_half_a_pass_at_most():
   # From step to step the threshold of LeNet-300-100 changes by a third.
   noise = np.exp(np.random.default_rng(0).normal(0, 1 / 3, 60))
   passes = [search_passes(scores, 4436, found * factor)[1] for factor in noise]
-  assert np.mean(passes) <= 2.5
+  assert np.mean(passes) <= 5
 
 
 @pytest.mark.parametrize("start", [0.0, 1.0])
-def test_the_least_of_all_takes_one_pass(start):
+def test_the_least_of_all_takes_two_passes(start):
   scores = half_normal((300, 400), 0)
   found, passes = search_passes([(scores,)], scores.size, start)
-  assert (found, passes) == (scores.min(), 1)
+  assert (found, passes) == (scores.min(), 2)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_a_threshold_of_zero_takes_one_pass(start):
+  scores = half_normal((300, 400), 0) * (half_normal((300, 400), 1) > 1)
+  assert search_passes([(scores,)], scores.size, start) == (0, 1)
 
 
 @pytest.mark.parametrize(
