@@ -67,9 +67,25 @@ class Scores(NamedTuple):
 
 def _join(patterns: list[jax.Array]) -> jax.Array:
   """All patterns in rows of one array, and zeros, which reach nothing, at its end."""
-  missing = -sum(pattern.size for pattern in patterns) % ROW
   parts = [pattern.reshape(-1) for pattern in patterns]
-  return jnp.concatenate([*parts, jnp.zeros(missing, jnp.int32)]).reshape(-1, ROW)
+  joined = lax.platform_dependent(parts, cpu=_written_in_turn, default=_concatenated)
+  return joined.reshape(-1, ROW)
+
+
+def _concatenated(parts: list[jax.Array]) -> jax.Array:
+  """One kernel for all."""
+  missing = -sum(part.size for part in parts) % ROW
+  return jnp.concatenate([*parts, jnp.zeros(missing, jnp.int32)])
+
+
+def _written_in_turn(parts: list[jax.Array]) -> jax.Array:
+  """A loop for each: one for all would ask at every element whose it is."""
+  size = sum(part.size for part in parts)
+  joined, start = jnp.zeros(-(-size // ROW) * ROW, jnp.int32), 0
+  for part in parts:
+    joined = lax.dynamic_update_slice(joined, part, (start,))
+    start += part.size
+  return joined
 
 
 def signed_pattern(scores: jax.Array) -> jax.Array:
