@@ -3,9 +3,9 @@
 from gsm_optax._gsm import gsm
 from gsm_optax._keep_top_saliency import keep_top_saliency
 from gsm_optax._pruning import apply_mask, freeze_pruned, magnitude_mask, prune
-from gsm_optax._report import LayerSparsity, SparsityReport, sparsity_report
 from gsm_optax._saliency import first_order_taylor, gradient_magnitude, magnitude
 from gsm_optax._selection import KeepTopSaliencyState
+from gsm_optax._sparsity_report import LayerSparsity, SparsityReport, sparsity_report
 from gsm_optax._threshold import global_threshold
 
 __version__ = "0.1.0"

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsm_optax._pruning import prune
-from gsm_optax._report import sparsity_report
+from gsm_optax._sparsity_report import sparsity_report
 from gsm_optax._trees import path_name
 
 _ITEMS = ("params", "state", "default")
