@@ -176,3 +176,43 @@ def test_a_mask_of_another_structure(mask):
     apply_mask(PARAMS, mask)
   with pytest.raises(ValueError, match="structure of the updates"):
     freeze_pruned(mask).update(PARAMS, freeze_pruned(mask).init(PARAMS))
+
+
+@pytest.mark.parametrize(
+  "momentum", [-0.1, 1, 1.5, np.nan, np.float32(2), jnp.ones(())]
+)
+def test_a_momentum_outside_its_range(momentum):
+  with pytest.raises(ValueError, match=rf"`momentum` must be in \[0, 1\).* {momentum}"):
+    gsm(0.1, 0.5, momentum)
+
+
+@pytest.mark.parametrize(
+  "name", ["learning_rate", "weight_decay", "passive_weight_decay"]
+)
+@pytest.mark.parametrize("value", [-1e-3, np.float32(-1), jnp.array(-0.5), np.nan])
+def test_a_rate_that_is_negative(name, value):
+  with pytest.raises(ValueError, match=f"`{name}` must not be negative, .* {value}"):
+    gsm(**{"learning_rate": 0.1, name: value})
+
+
+@pytest.mark.parametrize("value", ["0.1", [0.1], True, np.ones(2)])
+def test_a_rate_that_is_no_number(value):
+  for name in ("learning_rate", "weight_decay", "passive_weight_decay", "momentum"):
+    with pytest.raises(ValueError, match=f"`{name}` must be a number.*, not") as error:
+      gsm(**{"learning_rate": 0.1, name: value})
+    assert repr(value) in str(error.value)
+
+
+def test_rates_that_are_schedules_or_traced_are_accepted():
+  def decreasing(count):
+    return 0.1 / (1 + count)
+
+  for rate in (decreasing, 0, 0.0, np.float32(0.1)):
+    gsm(rate, 0.5, 0.0, rate, passive_weight_decay=rate)
+
+  @jax.jit
+  def update(rate):
+    tx = gsm(rate, 0.5, rate, rate, passive_weight_decay=rate)
+    return tx.update(PARAMS, tx.init(PARAMS), PARAMS)[0]
+
+  assert jnp.isfinite(update(0.1)["kernel"]).all()

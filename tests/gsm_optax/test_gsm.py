@@ -104,6 +104,25 @@ def test_passive_weights_may_have_a_decay_of_their_own(schedules):
   )
 
 
+def test_an_active_weight_whose_gradient_is_zero_has_the_decay_of_active_ones():
+  params, gradients = jnp.ones((1, 4)), jnp.array([[0.0, 0.0, 0.0, 1.0]])
+  tx = gsm(1.0, 0.5, 0.0, 0.1, passive_weight_decay=0.7)
+  # Fewer than Q saliencies are not zero, so the threshold is 0 and all are active.
+  updates, _ = tx.update(gradients, tx.init(params), params)
+  np.testing.assert_allclose(updates, -gradients - 0.1)
+
+
+def test_without_momentum_it_is_sgd_without_momentum():
+  gradients = [random_tree(seed) for seed in range(1, 6)]
+  is_kernel = {name: "kernel" in name for name in PARAMS}
+  sgd = optax.chain(optax.add_decayed_weights(1e-2, mask=is_kernel), optax.sgd(0.03))
+  pruning = gsm(0.03, 1.0, None, 1e-2)
+  chex.assert_trees_all_equal(
+    trajectory(pruning, PARAMS, gradients), trajectory(sgd, PARAMS, gradients)
+  )
+  assert len(pruning.init(PARAMS)) == len(gsm(0.03, 1.0, 0.9).init(PARAMS)) - 1
+
+
 def test_a_passive_weight_vanishes_by_alpha_eta_over_1_minus_beta_per_step():
   alpha, beta, eta = 0.01, 0.9, 0.05
   tx = gsm(alpha, 0.5, beta, eta)

@@ -366,6 +366,31 @@ def test_the_trained_part_of_an_equinox_module_trains_and_is_pruned():
   assert np.isfinite(loss_fn(whole))
 
 
+def test_an_equinox_module_need_not_be_filtered_to_be_updated():
+  eqx = pytest.importorskip("equinox")
+  # With leaves that are functions, and one that is None.
+  model = eqx.nn.MLP(3, 1, 4, depth=1, use_final_bias=False, key=jax.random.key(0))
+  gradients = eqx.filter_grad(lambda model: model(jnp.ones(3)).sum())(model)
+  arrays = eqx.filter(model, eqx.is_array)
+  is_kernel = jax.tree.map(lambda leaf: eqx.is_array(leaf) and leaf.ndim == 2, model)
+  assert callable(is_kernel)  # and still a mask
+  for tx in (
+    gsm_optax.gsm(0.1, 0.5),
+    gsm_optax.gsm(
+      0.1, 0.5, prunable=is_kernel, passive_weight_decay=0.1, smoothing=0.5
+    ),
+  ):
+    state = tx.init(arrays)
+    filtered, _ = tx.update(gradients, state, arrays)
+    updates, _ = tx.update(gradients, state, model)
+    assert eqx.tree_equal(updates, filtered)
+    updated = eqx.apply_updates(model, updates)
+    assert updated.activation is model.activation
+  pruned = gsm_optax.prune(model, 0.5, prunable=is_kernel)
+  assert pruned.activation is model.activation
+  assert gsm_optax.sparsity_report(pruned).kept == 8
+
+
 def test_statistics_of_an_equinox_module_are_no_params():
   eqx = pytest.importorskip("equinox")
 
