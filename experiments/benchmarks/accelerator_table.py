@@ -16,6 +16,8 @@ _UPDATE = {
 
 _STEP = {
   "SGD": "SGD",
+  "SGD that waits for all gradients": "SGD that waits for all",
+  "SGD behind a loop": "SGD behind an empty loop",
   "SGD with clip_by_global_norm": "clip + SGD",
   "gsm_optax.gsm": "`gsm_optax.gsm`",
   "GSM by lax.top_k": "GSM by `lax.top_k`",

@@ -45,6 +45,22 @@ def wait_for_all() -> optax.GradientTransformation:
   return optax.GradientTransformation(optax.init_empty_state, update)
 
 
+def loop_without_trips() -> optax.GradientTransformation:
+  """As `wait_for_all`, with a loop that ends before its first trip.
+
+  The host of a GPU waits for a loop's condition, and launches nothing meanwhile.
+  """
+
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    del params
+    firsts = [gradient.reshape(-1)[0] for gradient in jax.tree.leaves(updates)]
+    bad = jnp.sum(~jnp.isfinite(jnp.stack(firsts)), dtype=jnp.int32)
+    left = jax.lax.while_loop(lambda n: n > 0, lambda n: n - 1, bad)
+    return jax.tree.map(lambda g: jnp.where(left == 0, g, 0), updates), state
+
+  return optax.GradientTransformation(optax.init_empty_state, update)
+
+
 def optimisers(density: float) -> dict[str, optax.GradientTransformation]:
   """By their names in tables; SGD is the one that others are compared with."""
   rate, momentum, decay = 1e-3, 0.98, 5e-4
@@ -53,6 +69,7 @@ def optimisers(density: float) -> dict[str, optax.GradientTransformation]:
   return {
     "SGD": sgd,
     "SGD that waits for all gradients": optax.chain(wait_for_all(), sgd),
+    "SGD behind a loop": optax.chain(loop_without_trips(), sgd),
     "SGD with clip_by_global_norm": optax.chain(optax.clip_by_global_norm(1e3), sgd),
     "gsm_optax.gsm": gsm_optax.gsm(rate, density, momentum, decay),
     "GSM by lax.top_k": optax.chain(keep_by("lax.top_k", density), sgd),

@@ -126,7 +126,6 @@ def whole_step(
   model, batches = training.build()
   params = quick_init(model)
   compared = optimisers(density)
-  del compared["SGD that waits for all gradients"]
   steppers = {"SGD": Stepper(model, params, compared.pop("SGD"), batches)}
   compile_seconds = {"SGD": steppers["SGD"].compile()}
   say(f"step: SGD's compiled in {compile_seconds['SGD']:.1f} s")
