@@ -11,10 +11,16 @@ Flax, Optax and NumPy. There are three parts:
 
 The results are saved whenever a part or a row of one is done, and what does not fit
 into ``--seconds`` is left out and said to be. The exit code is 1 if a comparison
-differs or a part fails. Four minutes on a GPU; with ``--quick`` one on two CPU cores.
+differs or a part fails. Two and a half minutes on an H100; with ``--quick`` half a minute
+on two CPU cores. The committed results are of this command, and of
+
+    XLA_FLAGS=--xla_gpu_enable_command_buffer=+WHILE \\
+      python -m experiments.benchmarks.accelerator --parts update step \\
+      --out experiments/results/gpu-graphs/gpu.json
 """
 
 import math
+import os
 import sys
 import time
 import traceback
@@ -114,6 +120,7 @@ def run(options: Namespace, say: Callable[[str], None]) -> dict[str, Any]:
   results: dict[str, Any] = {
     **surroundings(),
     "runtime": get_backend().platform_version,
+    "xla_flags": os.environ.get("XLA_FLAGS", ""),
     "config": {k: v for k, v in vars(options).items() if k not in ("out", "commit")},
   }
   results["git_commit"] = options.commit or results["git_commit"]
