@@ -11,12 +11,10 @@ Flax, Optax and NumPy. There are three parts:
 
 The results are saved whenever a part or a row of one is done, and what does not fit
 into ``--seconds`` is left out and said to be. The exit code is 1 if a comparison
-differs or a part fails. Two and a half minutes on an H100; with ``--quick`` half a minute
-on two CPU cores. The committed results are of this command, and of
-
-    XLA_FLAGS=--xla_gpu_enable_command_buffer=+WHILE \\
-      python -m experiments.benchmarks.accelerator --parts update step \\
-      --out experiments/results/gpu-graphs/gpu.json
+differs or a part fails. Two and a half minutes on an H100; with ``--quick`` half a
+minute on two CPU cores. The committed results are of this command, and of it with
+``--parts update step --out experiments/results/gpu-graphs/gpu.json`` where XLA may put
+loops into CUDA graphs: ``XLA_FLAGS=--xla_gpu_enable_command_buffer=+WHILE``.
 """
 
 import math
