@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.compiled_table import compiled_table
+from experiments.benchmarks.accelerator_table import gpu_table
 from experiments.paper_tables import paper_tables
 
 ROOT = Path(__file__).parents[1]
@@ -143,11 +144,15 @@ def tables() -> dict[str, str]:
   """Every table, by the name in its marks."""
   step = json.loads((RESULTS / "step" / "step.json").read_text())
   selection = json.loads((RESULTS / "selection" / "selection.json").read_text())
+  gpu = json.loads((RESULTS / "gpu" / "gpu.json").read_text())
+  graphs = json.loads((RESULTS / "gpu-graphs" / "gpu.json").read_text())
   compiled = json.loads((RESULTS / "compiled" / "compiled.json").read_text())
   return {
     "results": results_table(runs_by_preset()),
     "step": step_table(step),
     "selection": selection_table(selection),
+    "gpu": gpu_table(gpu),
+    "gpu-graphs": gpu_table(graphs),
     "compiled": compiled_table(compiled),
     "vanishing": vanishing_table(),
     "smoothing": smoothing_table(runs_by_preset(RESULTS / "smoothing")),

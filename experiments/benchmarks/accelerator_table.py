@@ -29,9 +29,7 @@ _STEP = {
 def gpu_table(results: dict[str, Any]) -> str:
   """Markdown: what was compared, the table of updates, and that of whole steps.
 
-  A part that the results do not have is left out. To show it on a page, commit the
-  results as ``experiments/results/gpu/gpu.json``, add ``"gpu": gpu_table(...)`` of them
-  to `experiments.tables.tables`, and put the marks of ``gpu`` into the page.
+  A part that the results do not have is left out.
 
   Args:
     results: the file that `experiments.benchmarks.accelerator` writes.

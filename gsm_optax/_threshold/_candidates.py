@@ -73,12 +73,12 @@ def next_candidates(
     bracket: where the threshold is.
     rank: its rank among all scores.
     size: the number of all scores.
-    missed: whether interpolation is not to be trusted.
+    missed: whether the last interpolation missed.
   """
   low, high = bracket.low, bracket.high
   width = high - low
   even = low + jnp.maximum(width // (NUMBER + 1), 1) * np.arange(1, NUMBER + 1)
-  # From the end that was counted at: by 1, 2, 4, ... binades.
+  # 1, 2, 4, ... binades away from the end that is known.
   outward = np.append(BINADE << np.arange(NUMBER - 1), INFINITY).astype(np.int32)
   down = high - jnp.minimum(outward[::-1], high)
   up = low + jnp.minimum(outward, INFINITY - low)
@@ -89,12 +89,12 @@ def next_candidates(
 
 
 def _predicted(bracket: Bracket, rank: WideInt, size: int) -> jax.Array:
-  """Candidates about the place where interpolation finds the threshold."""
+  """Candidates around the place that interpolation predicts."""
   inside = bracket.reached_low.minus(bracket.reached_high).to_float()
-  below = bracket.reached_low.minus(rank).to_float() + 0.5  # half of it is below itself
+  below = bracket.reached_low.minus(rank).to_float() + 0.5
   above = rank.minus(bracket.reached_high).to_float() - 0.5
   bottom, top = _value(bracket.low), _value(bracket.high)
-  share = below / inside  # of those inside, that lie below
+  share = below / inside  # of the scores inside, below the threshold
   place = _on_weibull_line(bracket, rank, size, below, above)
   place = jnp.where(jnp.isfinite(place), place, share)
   variance = share * (1 - share)
@@ -109,15 +109,15 @@ def _on_weibull_line(
 ) -> jax.Array:
   """The share of the bracket's width below the threshold, by interpolation.
 
-  The logarithm of the value over that of minus the logarithm of the share of scores
-  that reach it: a line for every Weibull distribution, and so for the tails of normal
-  and exponential scores, and for a constant density near zero.
+  With F(v) the share of all scores that reach v, log(-log F) is a linear function of
+  log v for every Weibull distribution: so it nearly is for the tails of normal and
+  exponential scores, and for a constant density near zero.
   """
   bottom, top = _value(bracket.low), _value(bracket.high)
   position = rank.to_float() - 0.5
   not_reaching = WideInt.of(size).minus(rank).to_float() + 1.5
   log_share = jnp.log1p(-not_reaching / (float(size) + 1))
-  # Of either end less that of the threshold, by differences of counts: those are exact.
+  # Relative to the threshold, by differences of counts, which are exact.
   to_low = jnp.log1p(jnp.log1p(below / position) / log_share)
   to_high = jnp.log1p(jnp.log1p(-above / position) / log_share)
   width = (top - bottom) / bottom

@@ -24,21 +24,21 @@ from gsm_optax._threshold._scores import (
 from gsm_optax._threshold._wide_int import WideInt, sum_exactly
 
 GREATEST = np.int32(2**31 - 1)
-"""No pattern of a number is as great."""
+"""Greater than the pattern of any number."""
 
 Reduce = Callable[[list[jax.Array], int], list[jax.Array]]
-"""Reduces int32 arrays of one shape along an axis: the last one to its least value, the
-others to their sums."""
+"""Reduces int32 arrays of one shape along an axis: the last to its minimum, the others
+to their sums."""
 
 
 class Tally(NamedTuple):
-  """What one leaf's rows hold.
+  """What a pass finds in each row of a leaf.
 
   Attributes:
-    counts: int32 arrays of one shape. Each is made of `fields` numbers, how many scores
-      of a row reach one candidate after the other.
-    least: int32 of the same shape, the least pattern that reaches the lower bound.
-    fields: numbers in an int32; as many as rows of that length allow.
+    counts: int32 arrays of one shape. Each packs `fields` counts: how many scores of a
+      row reach each of so many candidates.
+    least: int32 of the same shape, the least pattern in the row that reaches `low`.
+    fields: counts in an int32; as many as the length of a row allows.
   """
 
   counts: list[jax.Array]
@@ -46,7 +46,7 @@ class Tally(NamedTuple):
   fields: int
 
   def unpacked(self, number: int) -> list[jax.Array]:
-    """The counts of each of `number` candidates."""
+    """The counts for each of `number` candidates."""
     bits = 31 // self.fields
     return [
       (self.counts[i // self.fields] >> (i % self.fields * bits)) & ((1 << bits) - 1)
@@ -57,14 +57,14 @@ class Tally(NamedTuple):
 def take_pass(
   scores: Scores, candidates: jax.Array, low: jax.Array, is_pinned: jax.Array
 ) -> tuple[WideInt, jax.Array]:
-  """Goes over all scores once.
+  """Reads all scores once.
 
   Args:
-    scores: what to go over.
+    scores: the scores of a model.
     candidates: int32 (k,), patterns above 0.
-    low: int32, a pattern above 0.
-    is_pinned: whether only the least is wanted, and not the counts. Devices exchange
-      the one or the other.
+    low: int32, a pattern.
+    is_pinned: True if the caller wants the least pattern, False if it wants the counts.
+      Devices exchange one or the other; the one not wanted may be wrong.
 
   Returns:
     How many scores reach each candidate, and the least pattern that reaches `low`.
@@ -96,7 +96,7 @@ def take_pass(
 def _below_2_to_31(
   scores: Scores,
 ) -> Iterator[tuple[list[jax.Array], list[Leaf]]]:
-  """Joined and whole leaves, in groups so small that 32 bits count their scores."""
+  """Joined and whole leaves, in groups of fewer than 2**31 scores."""
   joined, whole, size = list[jax.Array](), list[Leaf](), 0
   for leaf in [*scores.joined, *scores.whole]:
     first = leaf if isinstance(leaf, jax.Array) else leaf[0]
@@ -118,12 +118,12 @@ def _over_whole_leaves(
   reduce: Reduce,
   operands: tuple[list[jax.Array], list[Leaf], jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-  """Counts int32 (k,) and the least pattern, of leaves on one device."""
+  """The counts, int32 (k,), and the least pattern of leaves on one device."""
   joined, whole, candidates, low = operands
   tallies = [_tally(rows, candidates, low, 1, reduce) for rows in joined]
   for leaf in whole:
     arrays, axis = arrange(leaf)
-    # Otherwise the compiler computes the scores before the loop, and keeps them.
+    # Without it the compiler computes all scores before the loop, and keeps them.
     arrays, at, above = lax.optimization_barrier((arrays, candidates, low))
     pattern = signed_pattern(score(*arrays))
     tallies.append(_tally(pattern, at, above, axis, reduce))
@@ -131,13 +131,13 @@ def _over_whole_leaves(
   for tally in tallies:
     groups[tally.fields].append(tally)
   k = candidates.shape[0]
-  totals = [reduce(_joined(group, k), 0) for group in groups.values()]
+  totals = [reduce(_as_vectors(group, k), 0) for group in groups.values()]
   counts = sum(jnp.stack(total[:-1]) for total in totals)
   least = jnp.min(jnp.stack([total[-1] for total in totals]))
   return jnp.asarray(counts), least
 
 
-def _joined(tallies: list[Tally], k: int) -> list[jax.Array]:
+def _as_vectors(tallies: list[Tally], k: int) -> list[jax.Array]:
   """The counts of each candidate and the least patterns of some leaves, as vectors."""
   columns = zip(*([*tally.counts, tally.least] for tally in tallies), strict=True)
   *counts, least = [
@@ -149,7 +149,7 @@ def _joined(tallies: list[Tally], k: int) -> list[jax.Array]:
 def _tally(
   pattern: jax.Array, candidates: jax.Array, low: jax.Array, axis: int, reduce: Reduce
 ) -> Tally:
-  """Goes over the rows of a leaf that lie along an axis."""
+  """Counts along the given axis of a leaf's patterns."""
   k = candidates.shape[0]
   fields = min(k, max(1, 31 // pattern.shape[axis].bit_length()))
   bits = 31 // fields
@@ -168,10 +168,10 @@ def _tally(
 def _of_split_leaf(
   score: Callable[..., jax.Array], leaf: Leaf, candidates: jax.Array, low: jax.Array
 ) -> Tally:
-  """The tally of a leaf over parts of its last axis that no device shares with another.
+  """Counts along parts of the last axis that each lie on one device.
 
-  However many devices split an axis, they split it evenly. So it can be taken apart
-  into as many pieces as the mesh allows, each on one device, and nothing is moved.
+  Devices split an axis evenly, however many they are. So the axis is cut into as many
+  pieces as the mesh may split it into, and no data moves.
   """
   arrays, at, above = lax.optimization_barrier((leaf, candidates, low))
   pattern = signed_pattern(score(*arrays))
@@ -199,7 +199,7 @@ def _of_split_leaf(
 
 
 def _counts(leaves: list[Leaf], tallies: list[Tally], k: int) -> WideInt:
-  """The counts of split leaves, added up over devices."""
+  """The counts of split leaves, summed over devices."""
   total = WideInt.of(jnp.zeros(k, jnp.int32))
   for leaf, tally in zip(leaves, tallies, strict=True):
     counts = sum_exactly(jnp.stack(tally.unpacked(k)), leaf[0].size)
@@ -211,7 +211,7 @@ def _counts(leaves: list[Leaf], tallies: list[Tally], k: int) -> WideInt:
 
 
 def _least(tallies: list[Tally]) -> jax.Array:
-  """The least pattern of split leaves, over all devices."""
+  """The least pattern of split leaves on any device."""
   least = jnp.asarray(GREATEST)
   for tally in tallies:
     of_leaf = jnp.min(tally.least)
@@ -221,7 +221,7 @@ def _least(tallies: list[Tally]) -> jax.Array:
 
 
 def reduce_together(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
-  """In one loop over all arrays: quick on CPUs and GPUs."""
+  """One reduction of all arrays: quick on CPUs and GPUs."""
 
   def combine(a: Any, b: Any) -> tuple[jax.Array, ...]:
     sums = [x + y for x, y in zip(a[:-1], b[:-1], strict=True)]
@@ -232,7 +232,7 @@ def reduce_together(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
 
 
 def reduce_apart(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
-  """One array after the other, which the compiler joins: quick on TPUs."""
+  """One reduction per array, which the compiler fuses: quick on TPUs."""
   *words, above = arrays
   sums = [jnp.sum(word, axis=axis, dtype=jnp.int32) for word in words]
   return [*sums, jnp.min(above, axis=axis)]

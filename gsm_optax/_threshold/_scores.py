@@ -12,12 +12,12 @@ SMALL = 1 << 19
 """Leaves with fewer scores are joined: each would cost a kernel in every pass."""
 
 TOGETHER = 64
-"""Leaves that are joined at most: kernels take so many arrays, and no more."""
+"""Leaves joined into one array at most: a GPU's kernel takes a limited number."""
 
 ROW = 512
-"""Scores in a row of the joined leaves, and about as many in those of the others.
+"""Scores in a row of the joined leaves; the rows of others are about as long.
 
-So few that the counts of several candidates fit into one integer.
+So short that an integer holds the counts of several candidates.
 """
 
 Leaf = tuple[jax.Array, ...]
@@ -73,13 +73,13 @@ def _join(patterns: list[jax.Array]) -> jax.Array:
 
 
 def _concatenated(parts: list[jax.Array]) -> jax.Array:
-  """One kernel for all."""
+  """In one kernel."""
   missing = -sum(part.size for part in parts) % ROW
   return jnp.concatenate([*parts, jnp.zeros(missing, jnp.int32)])
 
 
 def _written_in_turn(parts: list[jax.Array]) -> jax.Array:
-  """A loop for each: one for all would ask at every element whose it is."""
+  """In a loop for each leaf; a single loop would ask at every element whose it is."""
   size = sum(part.size for part in parts)
   joined, start = jnp.zeros(-(-size // ROW) * ROW, jnp.int32), 0
   for part in parts:
@@ -97,24 +97,25 @@ def signed_pattern(scores: jax.Array) -> jax.Array:
 
 
 def in_rows(leaf: Leaf) -> tuple[Leaf, int]:
-  """The leaf as a matrix, and the axis of its rows: quick on CPUs and GPUs.
+  """The leaf as a matrix, and the axis along its rows: quick on CPUs and GPUs.
 
-  There an array lies as it is indexed, so that cutting it anew is free.
+  There elements lie in memory in the order of their indices, so reshaping is free.
   """
   size = leaf[0].size
   lengths = [length for length in range(8, 2 * ROW) if size % length == 0]
   if lengths:
-    # Of whole vectors, and about as long as wanted.
+    # A whole number of vector registers, and about the length wanted.
     length = min(lengths, key=lambda n: (n < 64, n % 8, abs(n - ROW)))
   else:
-    length = leaf[0].shape[-1] if leaf[0].ndim else 1
+    last = leaf[0].shape[-1] if leaf[0].ndim else 1
+    length = last if last >= 8 else size
   return tuple(x.reshape(-1, length) for x in leaf), 1
 
 
 def as_it_lies(leaf: Leaf) -> tuple[Leaf, int]:
   """The leaf with its last axis whole, and the axis before it: quick on TPUs.
 
-  There arrays lie in tiles of the last two axes, and any other cut is a copy.
+  There memory holds tiles of the last two axes, and any other reshape is a copy.
   """
   shape = leaf[0].shape
   if len(shape) < 2:
