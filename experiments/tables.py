@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.compiled_table import compiled_table
-from experiments.benchmarks.accelerator_table import gpu_table
+from experiments.benchmarks.accelerator_table import gpu_table, step_sentence
 from experiments.paper_tables import paper_tables
 
 ROOT = Path(__file__).parents[1]
@@ -153,6 +153,7 @@ def tables() -> dict[str, str]:
     "selection": selection_table(selection),
     "gpu": gpu_table(gpu),
     "gpu-graphs": gpu_table(graphs),
+    "gpu-step": step_sentence(gpu, graphs),
     "compiled": compiled_table(compiled),
     "vanishing": vanishing_table(),
     "smoothing": smoothing_table(runs_by_preset(RESULTS / "smoothing")),
