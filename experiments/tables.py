@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.compiled_table import compiled_table
 from experiments.benchmarks.accelerator_table import gpu_table, step_sentence
+from experiments.benchmarks.compiled_table import compiled_table
 from experiments.paper_tables import paper_tables
 
 ROOT = Path(__file__).parents[1]
