@@ -28,8 +28,8 @@ def gsm(
   r"""Global Sparse Momentum SGD: trains a network so that all but Q weights vanish.
 
   At every step the gradient reaches only the Q prunable weights with the greatest
-  saliency `T(w)` on the current batch (see `keep_top_saliency`); all prunable weights
-  decay; both go through the momentum:
+  saliency `T(w)` on the current batch (see `keep_top_saliency`), all prunable weights
+  decay, and both go through the momentum:
 
   .. math::
     Z &\leftarrow \beta Z + \eta W + B \circ \frac{\partial L}{\partial W} \\
@@ -45,15 +45,16 @@ def gsm(
   weights to exactly zero.
 
   Two things to know beforehand. Keep the params in float32 (or float16): in bfloat16 a
-  step's shrinkage is less than half a unit in the last place, and nothing vanishes. And
-  a kernel that is initialised to zero has no saliency, so that it may never be chosen:
-  start it small instead, or leave it out with `prunable`.
+  step's shrinkage is less than half a unit in the last place, so nothing vanishes. And a
+  kernel that is initialised to zero has no saliency and may never be chosen: initialise
+  it to small values instead, or exclude it with `prunable`.
 
   Args:
     learning_rate: a scalar or a schedule of the step count.
     density: the share of the prunable weights to keep, Q / n: a number in (0, 1], a
       traced scalar, or a schedule of the step count. 1 / density is the compression.
-    momentum: 0.98 to 0.99, for vanishing to be quick enough.
+    momentum: from 0 to below 1; 0.98 to 0.99 makes passive weights vanish in time.
+      ``None``: no momentum, and no state for it.
     weight_decay: a scalar or a schedule of the step count.
     nesterov: as `torch.optim.SGD` does it.
     prunable: which leaves are pruned, as `optax.masked` takes its ``mask``; ``None``:
@@ -62,18 +63,19 @@ def gsm(
     accumulator_dtype: type of the momentum; ``None``: that of the params.
     saliency: as for `keep_top_saliency`; ``None``: the paper's.
     smoothing: as for `keep_top_saliency`; ``None``: by this batch alone, as the paper.
-    passive_weight_decay: the decay :math:`\eta` of the prunable weights whose gradient
-      is zero in a step, in place of `weight_decay`: a scalar or a schedule. It lets
-      passive weights vanish soon, by a moderate momentum, without shrinking the active
-      ones. ``None``: that of the others, as the paper.
+    passive_weight_decay: the decay :math:`\eta` of the weights that a step leaves
+      passive, in place of `weight_decay`: a scalar or a schedule. Passive weights then
+      vanish quickly at a moderate momentum, and active ones do not shrink. ``None``:
+      `weight_decay` for all, as in the paper.
 
   Returns:
-    A transformation with the state of an `optax.chain`: that of `keep_top_saliency`
-    (two scalars, without smoothing), of the passive decay if there is one, of the
-    momentum (one array per leaf), and of the schedules.
+    A transformation whose state is that of an `optax.chain`: a `KeepTopSaliencyState`
+    (two scalars, without smoothing), the momentum (one array per leaf), and the step
+    count of the learning rate if it is a schedule.
 
   Raises:
-    ValueError: as `keep_top_saliency` does.
+    ValueError: as `keep_top_saliency` does; at once for a momentum outside [0, 1) and
+      for a negative rate, where their values are known.
 
   Example:
     >>> import jax, jax.numpy as jnp, optax
