@@ -45,7 +45,7 @@ def gsm(
   weights to exactly zero.
 
   Two things to know beforehand. Keep the params in float32 (or float16): in bfloat16 a
-  step's shrinkage is less than half a unit in the last place, so nothing vanishes. And a
+  step's shrinkage is less than half a unit in the last place, so nothing vanishes. A
   kernel that is initialised to zero has no saliency and may never be chosen: initialise
   it to small values instead, or exclude it with `prunable`.
 

@@ -27,11 +27,11 @@ EVEN_AFTER = 6
 AROUND_START = np.array([1 / 3.5, 1 / 1.5, 1 / 1.1, 1, 1.1, 1.5, 3.5], np.float32)
 """The first candidates, as multiples of the start."""
 
-SPREAD = np.array([-3, -1.4, -0.7, -0.3, 0, 0.3, 0.7, 1.4, 3], np.float32)
-"""Candidates about the predicted threshold, in standard errors."""
+SPREAD = np.array([-3, -1.4, -0.7, -0.3, 0.3, 0.7, 1.4, 3], np.float32)
+"""Candidates about the predicted threshold, in standard errors.
 
-NUMBER = len(SPREAD)
-"""Candidates in a pass; three counts of up to 1023 fit into an int32."""
+With one more, a pass has nine: three counts of up to 1023 fit into an int32.
+"""
 
 ANYWHERE = np.exp2(np.array([-60, -36, -26, -18, -12, -6, 0], np.float32))
 """The first candidates where there is no start: closer where scores often are."""
@@ -67,7 +67,9 @@ def first_candidates(start: jax.Array) -> jax.Array:
 def next_candidates(
   bracket: Bracket, rank: WideInt, size: int, missed: jax.Array
 ) -> jax.Array:
-  """Patterns inside the bracket, in ascending order.
+  """Nine patterns inside the bracket, in ascending order.
+
+  The first follows `low`, and tells whether `low` itself is the threshold.
 
   Args:
     bracket: where the threshold is.
@@ -77,14 +79,16 @@ def next_candidates(
   """
   low, high = bracket.low, bracket.high
   width = high - low
-  even = low + jnp.maximum(width // (NUMBER + 1), 1) * np.arange(1, NUMBER + 1)
+  number = len(SPREAD)
+  even = low + jnp.maximum(width // (number + 1), 1) * np.arange(1, number + 1)
   # 1, 2, 4, ... binades away from the end that is known.
-  outward = np.append(BINADE << np.arange(NUMBER - 1), INFINITY).astype(np.int32)
+  outward = BINADE << np.arange(number, dtype=np.int32)
   down = high - jnp.minimum(outward[::-1], high)
   up = low + jnp.minimum(outward, INFINITY - low)
   wide = jnp.where(low <= 1, down, jnp.where(high > INFINITY, up, even))
   near = jnp.where(missed, even, _predicted(bracket, rank, size))
   candidates = jnp.where(width > NARROW, wide, near).astype(jnp.int32)
+  candidates = jnp.concatenate([low[None], candidates])
   return jnp.clip(candidates, low + 1, high - 1)
 
 

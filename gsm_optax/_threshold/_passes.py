@@ -63,11 +63,13 @@ def take_pass(
     scores: the scores of a model.
     candidates: int32 (k,), patterns above 0.
     low: int32, a pattern.
-    is_pinned: True if the caller wants the least pattern, False if it wants the counts.
-      Devices exchange one or the other; the one not wanted may be wrong.
+    is_pinned: True if the caller needs the least pattern, False if it needs the counts.
+      Devices exchange one or the other.
 
   Returns:
-    How many scores reach each candidate, and the least pattern that reaches `low`.
+    How many scores reach each candidate, and the least pattern that reaches `low`. Of
+    scores that are split over devices, the counts are wrong where they are not needed,
+    and the least pattern is `GREATEST`.
   """
   k = candidates.shape[0]
   passes: list[tuple[WideInt, jax.Array]] = []
@@ -90,6 +92,8 @@ def take_pass(
   reached, least = passes[0]
   for counts, other in passes[1:]:
     reached, least = reached.plus(counts), jnp.minimum(least, other)
+  if scores.split:
+    least = jnp.where(is_pinned, least, GREATEST)
   return reached, least
 
 

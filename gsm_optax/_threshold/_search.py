@@ -58,21 +58,22 @@ def init(size: int, rank: WideInt, start: jax.Array) -> State:
 
 def step(scores: Scores, state: State) -> State:
   """One pass, and what follows from it."""
-  pinned = is_pinned(state)
+  pinned = _is_pinned(state.bracket, state.rank)
   reached, least = take_pass(scores, state.candidates, state.bracket.low, pinned)
   is_first = state.passes == 0
   rank = WideInt.where(is_first, state.rank.plus(reached[-1]), state.rank)
-  bracket = narrowed(state.bracket, rank, state.candidates, reached)
+  bracket = narrowed(state.bracket, rank, state.candidates, reached, least)
   passes = state.passes + 1
   missed = ~is_first & _most_are_left(bracket, state.bracket)
-  is_single = bracket.high - bracket.low == 1
+  is_score = bracket.low == least
+  is_known = (bracket.high - bracket.low == 1) | (is_score & _is_pinned(bracket, rank))
   return State(
     bracket,
     rank,
     next_candidates(bracket, rank, scores.size, missed | (passes >= EVEN_AFTER)),
     missed,
     passes,
-    jnp.where(pinned, least, jnp.where(is_single, bracket.low, UNKNOWN)),
+    jnp.where(pinned, least, jnp.where(is_known, bracket.low, UNKNOWN)),
   )
 
 
@@ -81,24 +82,33 @@ def is_done(state: State) -> jax.Array:
   return state.answer != UNKNOWN
 
 
-def is_pinned(state: State) -> jax.Array:
-  """Whether exactly as many scores as wanted reach the bracket's lower end.
-
-  Then the threshold is the least of those, which one more pass finds.
-  """
-  return state.bracket.reached_low.equals(state.rank) & (state.bracket.low > 0)
-
-
 def narrowed(
-  bracket: Bracket, rank: WideInt, candidates: jax.Array, reached: WideInt
+  bracket: Bracket,
+  rank: WideInt,
+  candidates: jax.Array,
+  reached: WideInt,
+  least: jax.Array,
 ) -> Bracket:
-  """The part of the bracket between the two candidates around the threshold."""
+  """The part of the bracket between the two candidates around the threshold.
+
+  It begins at a score where that is known: the `least` in the bracket before.
+  """
   edges = jnp.concatenate([bracket.low[None], candidates, bracket.high[None]])
   counts = WideInt.concatenate(
     [bracket.reached_low[None], reached, bracket.reached_high[None]]
   )
   cell = jnp.sum(reached >= rank, dtype=jnp.int32)
-  return Bracket(edges[cell], edges[cell + 1], counts[cell], counts[cell + 1])
+  low, high = edges[cell], edges[cell + 1]
+  low = jnp.where((least >= low) & (least < high), least, low)
+  return Bracket(low, high, counts[cell], counts[cell + 1])
+
+
+def _is_pinned(bracket: Bracket, rank: WideInt) -> jax.Array:
+  """Whether exactly `rank` scores reach the bracket's lower end.
+
+  Then the threshold is the least of those.
+  """
+  return bracket.reached_low.equals(rank) & (bracket.low > 0)
 
 
 def _most_are_left(bracket: Bracket, before: Bracket) -> jax.Array:
