@@ -58,7 +58,7 @@ def first_true(masks: Sequence[jax.Array], number: WideInt) -> list[jax.Array]:
 
 
 def _is_before(leaf: int, shape: tuple[int, ...], cut: jax.Array) -> jax.Array:
-  """A mask of a leaf's positions before `cut`, in a shape that broadcasts to the leaf."""
+  """A mask of a leaf's positions before `cut`, of a shape that broadcasts to it."""
   is_before = jnp.zeros((), bool)
   for axis, length in reversed(list(enumerate(shape))):
     others = [i for i in range(len(shape)) if i != axis]
