@@ -1,4 +1,4 @@
-"""Global Sparse Momentum SGD for Optax: training that prunes the network it trains."""
+"""Global Sparse Momentum SGD for Optax: prunes a network while training it."""
 
 from gsm_optax._gsm import gsm
 from gsm_optax._keep_top_saliency import keep_top_saliency

@@ -1,4 +1,4 @@
-"""Numbers that are known to be wrong are refused before anything is traced."""
+"""Checks of numeric arguments whose values are known before tracing."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def is_known(array: Any) -> bool:
-  """False for a tracer: its value is only known while running."""
+  """Whether the value is known now: a tracer's is known only at run time."""
   return not isinstance(array, jax.core.Tracer)
 
 
@@ -16,7 +16,7 @@ def known_number(name: str, value: Any, meaning: str) -> float | None:
   """The value as a Python number, or None for a schedule, a tracer or None.
 
   Raises:
-    ValueError: if it is something else.
+    ValueError: if it is anything else.
   """
   if value is None or callable(value):
     return None
@@ -27,7 +27,7 @@ def known_number(name: str, value: Any, meaning: str) -> float | None:
 
 
 def check_share(name: str, value: Any, advice: str = "") -> None:
-  """Raises a ValueError unless the value is None, not known, or in [0, 1)."""
+  """Raises a ValueError unless the value is None, unknown, or in [0, 1)."""
   number = known_number(name, value, "a number in [0, 1)")
   if number is not None and not 0 <= number < 1:
     message = f"`{name}` must be in [0, 1), but it is {value}. {advice}"
@@ -35,7 +35,7 @@ def check_share(name: str, value: Any, advice: str = "") -> None:
 
 
 def check_not_negative(name: str, value: Any) -> None:
-  """Raises a ValueError unless the value is None, not known, or at least 0."""
-  number = known_number(name, value, "a number that is not negative, or a schedule")
+  """Raises a ValueError unless the value is None, unknown, or at least 0."""
+  number = known_number(name, value, "a non-negative number or a schedule")
   if number is not None and not number >= 0:
     raise ValueError(f"`{name}` must not be negative, but it is {value}.")

@@ -28,8 +28,8 @@ def gsm(
   r"""Global Sparse Momentum SGD: trains a network so that all but Q weights vanish.
 
   At every step the gradient reaches only the Q prunable weights with the greatest
-  saliency `T(w)` on the current batch (see `keep_top_saliency`), all prunable weights
-  decay, and both go through the momentum:
+  saliency `T(w)` on the current batch (see `keep_top_saliency`), while all prunable
+  weights decay. Gradient and decay both go through the momentum:
 
   .. math::
     Z &\leftarrow \beta Z + \eta W + B \circ \frac{\partial L}{\partial W} \\
@@ -37,45 +37,46 @@ def gsm(
 
   with learning rate :math:`\alpha`, momentum :math:`\beta` and weight decay
   :math:`\eta`. Leaves that are not prunable (biases, normalisation) are trained with
-  their full gradient and without decay.
+  their full gradient and no decay.
 
   A passive weight shrinks by about :math:`\alpha \eta / (1 - \beta)` of itself per
-  step, so a high momentum, and enough steps at a high learning rate, are what make it
+  step, so it takes a high momentum and enough steps at a high learning rate to make it
   vanish. After training, `gsm_optax.prune` with the same density sets the vanished
   weights to exactly zero.
 
-  Two things to know beforehand. Keep the params in float32 (or float16): in bfloat16 a
-  step's shrinkage is less than half a unit in the last place, so nothing vanishes. A
-  kernel that is initialised to zero has no saliency and may never be chosen: initialise
-  it to small values instead, or exclude it with `prunable`.
+  Keep the params in float32 (or float16): in bfloat16 a step's shrinkage is less than
+  half a unit in the last place, so nothing vanishes. Also, a kernel initialised to zero
+  has zero saliency and may never be chosen: start it from small values instead, or
+  exclude it with `prunable`.
 
   Args:
     learning_rate: a scalar or a schedule of the step count.
     density: the share of the prunable weights to keep, Q / n: a number in (0, 1], a
-      traced scalar, or a schedule of the step count. 1 / density is the compression.
-    momentum: from 0 to below 1; 0.98 to 0.99 makes passive weights vanish in time.
-      ``None``: no momentum, and no state for it.
+      traced scalar, or a schedule of the step count. The compression is 1 / density.
+    momentum: in [0, 1); 0.98 to 0.99 makes weights vanish quickly enough. ``None`` is
+      SGD without momentum, and without its state.
     weight_decay: a scalar or a schedule of the step count.
-    nesterov: as `torch.optim.SGD` does it.
-    prunable: which leaves are pruned, as `optax.masked` takes its ``mask``; ``None``:
-      the leaves with two or more dimensions. Those include embeddings, the biases of
-      Flax's attention, and biases stacked over layers: leave them out if need be.
-    accumulator_dtype: type of the momentum; ``None``: that of the params.
-    saliency: as for `keep_top_saliency`; ``None``: the paper's.
-    smoothing: as for `keep_top_saliency`; ``None``: by this batch alone, as the paper.
-    passive_weight_decay: the decay :math:`\eta` of the weights that a step leaves
-      passive, in place of `weight_decay`: a scalar or a schedule. Passive weights then
-      vanish quickly at a moderate momentum, and active ones do not shrink. ``None``:
-      `weight_decay` for all, as in the paper.
+    nesterov: whether to use Nesterov momentum, as `torch.optim.SGD` defines it.
+    prunable: which leaves are pruned, in the form of `optax.masked`'s ``mask``.
+      ``None`` selects the leaves with two or more dimensions. These include embeddings,
+      the biases of Flax's attention, and biases stacked over layers: exclude them if
+      need be.
+    accumulator_dtype: the momentum's type; ``None`` is the params' own.
+    saliency: as in `keep_top_saliency`; ``None`` is the paper's.
+    smoothing: as in `keep_top_saliency`; ``None``, as in the paper, does not average.
+    passive_weight_decay: a scalar or a schedule that replaces `weight_decay` as the
+      decay :math:`\eta` of prunable weights that are passive in a step. It makes them
+      vanish soon at a moderate momentum, without shrinking the active ones. ``None``,
+      as in the paper, decays both alike.
 
   Returns:
-    A transformation whose state is that of an `optax.chain`: a `KeepTopSaliencyState`
-    (two scalars, without smoothing), the momentum (one array per leaf), and the step
-    count of the learning rate if it is a schedule.
+    A transformation with the state of an `optax.chain`: a `KeepTopSaliencyState` (two
+    scalars, without smoothing), the momentum (one array per leaf), and the step count
+    of a learning-rate schedule.
 
   Raises:
-    ValueError: as `keep_top_saliency` does; at once for a momentum outside [0, 1) and
-      for a negative rate, where their values are known.
+    ValueError: as in `keep_top_saliency`, or if the learning rate or a decay is known
+      to be negative, or the momentum to be outside [0, 1).
 
   Example:
     >>> import jax, jax.numpy as jnp, optax
@@ -83,7 +84,7 @@ def gsm(
     >>> key = jax.random.key(0)
     >>> inputs = jax.random.normal(key, (64, 20))
     >>> params = {"kernel": jax.random.normal(key, (20, 1)), "bias": jnp.zeros(1)}
-    >>> targets = inputs[:, :2] @ jnp.ones((2, 1))  # two inputs of twenty matter
+    >>> targets = inputs[:, :2] @ jnp.ones((2, 1))  # two of the twenty inputs matter
     >>> def loss_fn(params):
     ...   outputs = inputs @ params["kernel"] + params["bias"]
     ...   return jnp.mean((outputs - targets) ** 2)
@@ -121,14 +122,14 @@ def mask_and_decay(
   weight_decay: optax.ScalarOrSchedule,
   passive_weight_decay: optax.ScalarOrSchedule | None,
 ) -> optax.GradientTransformationExtraArgs:
-  r"""Masks the gradient of the passive weights, and lets all prunable ones decay.
+  r"""Masks the gradients of passive weights and decays all prunable ones.
 
   .. math:: g \leftarrow B \circ g + \eta W + (1 - B) \circ (\eta' - \eta) W
 
   Args:
-    selection: tells who is active.
+    selection: chooses the active weights.
     weight_decay: :math:`\eta`.
-    passive_weight_decay: :math:`\eta'`; None is :math:`\eta`.
+    passive_weight_decay: :math:`\eta'`; ``None`` means :math:`\eta`.
   """
 
   def update_fn(

@@ -1,4 +1,4 @@
-"""The gradient of the weights that matter most for a batch, and no other."""
+"""The transformation that keeps only the gradients of the most salient weights."""
 
 from typing import Any, cast
 
@@ -20,9 +20,9 @@ def keep_top_saliency(
 ) -> optax.GradientTransformationExtraArgs:
   r"""Lets the gradient reach only the weights that matter most for the current batch.
 
-  Each weight's saliency is the first-order Taylor estimate of how much the loss would
-  change without it. The gradient of the Q weights with the greatest saliency, among
-  all prunable weights of the model together, passes; that of the others is zeroed:
+  A weight's saliency is the first-order Taylor estimate of how much the loss would
+  change without it. The gradient passes for the Q weights with the greatest saliency
+  among all prunable weights of the model, and is zeroed for the others:
 
   .. math::
     T(w) &= \left| \frac{\partial L}{\partial w} \, w \right| \\
@@ -33,35 +33,35 @@ def keep_top_saliency(
 
   The choice is made anew at every step: a weight left passive by one batch may be
   active for the next. Followed by weight decay and momentum, as in `gsm`, this makes
-  the weights that are seldom chosen vanish. Ties with the threshold pass: if fewer than
-  Q saliencies are not zero, the threshold is 0 and every gradient does. (To keep pruned
-  weights at zero, end the chain with `freeze_pruned`.)
+  rarely chosen weights vanish. Ties at the threshold pass: if fewer than Q saliencies
+  are non-zero, the threshold is 0 and every gradient passes. (To keep pruned weights at
+  zero, end the chain with `freeze_pruned`.)
 
-  Place it first in a chain: it needs the raw gradient, and the params.
+  Place it first in a chain: it needs the raw gradient and the params.
 
-  A saliency that is not a number takes no place among the Q, and its gradient passes
-  as it is: the masks of the other weights are those for a zero there, and
-  `optax.apply_if_finite`, or whatever else watches for NaN, still sees it. An infinite
-  saliency is the greatest. If Q exceeds the number of numbers, all of them pass.
+  A NaN saliency is not ranked, and its gradient passes unchanged: the other weights are
+  masked as if it were zero, and `optax.apply_if_finite`, or any other check for NaN,
+  still sees it. An infinite saliency ranks above all finite ones. If fewer than Q
+  saliencies can be ranked, every gradient passes.
 
   Args:
     density: the share of the prunable weights to keep active, in (0, 1]: a Python
-      number, a scalar that may be traced, or a schedule of the step count. Values that
-      are only known while running are clipped so that 1 <= Q <= n.
-    prunable: which leaves take part, as `optax.masked` takes its ``mask``: a pytree of
-      booleans with the structure of the params (or a prefix of it), or a callable that
-      makes one of the params. ``None``: the leaves with two or more dimensions. The
-      others pass unchanged.
-    saliency: ``(gradient, weight) -> scores``, called for each prunable leaf; of its
-      shape, floating-point and not negative (what is counts as 0). ``None``: the
-      paper's, `first_order_taylor`. Others are `magnitude` and `gradient_magnitude`.
-      (Under `optax.inject_hyperparams`, which takes functions for schedules, name
-      ``"saliency"`` among its ``static_args``.)
-    smoothing: ``None``, or the decay rate :math:`d` of a moving average of the
-      saliencies over the steps, in [0, 1), by which weights are then chosen:
+      number, a scalar that may be traced, or a schedule of the step count. Values known
+      only at run time are clipped so that 1 <= Q <= n.
+    prunable: which leaves take part, in the form of `optax.masked`'s ``mask``: a pytree
+      of booleans with the structure of the params (or a prefix of it), or a callable
+      from the params to one. ``None`` selects the leaves with two or more dimensions.
+      The others pass unchanged.
+    saliency: ``(gradient, weight) -> scores``, called on each prunable leaf. The scores
+      have the leaf's shape and are floating-point; negative ones count as 0. ``None``
+      is the paper's `first_order_taylor`; `magnitude` and `gradient_magnitude` are
+      alternatives. (`optax.inject_hyperparams` treats functions as schedules, so
+      include ``"saliency"`` in its ``static_args``.)
+    smoothing: ``None``, or the decay rate :math:`d`, in [0, 1), of a moving average of
+      the saliencies, by which weights are then chosen:
       :math:`\bar T \leftarrow d \bar T + (1 - d) T`. It takes one float32 per
-      prunable weight. (Dividing by :math:`1 - d^t`, as Adam does, would change no
-      order.) A saliency that is not finite leaves the average as it is, and its
+      prunable weight. (Dividing by :math:`1 - d^t`, as Adam does, would not change the
+      order.) A saliency that is not finite leaves the average unchanged, and its
       gradient passes.
 
   Returns:
@@ -69,11 +69,12 @@ def keep_top_saliency(
     whose state is a `KeepTopSaliencyState`.
 
   Raises:
-    ValueError: at once for a density or a smoothing that is known to be outside (0, 1]
-      or [0, 1), or to be no number; by ``init`` for a density so small that Q is 0, for
-      params of which nothing is prunable, for prunable leaves that do not hold
-      floating-point numbers and for a `prunable` that does not fit; by ``update``
-      without params, and for scores that are not as `saliency` says.
+    ValueError: immediately, if the density is known to be outside (0, 1] or the
+      smoothing outside [0, 1), or if either is not a number; from ``init``, if the
+      density is so small that Q is 0, if nothing in the params is prunable, if a
+      prunable leaf is not floating-point, or if `prunable` does not fit the params;
+      from ``update``, if the params are missing or the scores are not as `saliency`
+      describes.
 
   Example:
     >>> import jax.numpy as jnp

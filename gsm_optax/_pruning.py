@@ -1,4 +1,4 @@
-"""Removing weights: masks of the greatest magnitudes, and training the survivors on."""
+"""Pruning by magnitude, and training the remaining weights further."""
 
 from typing import Any
 
@@ -13,30 +13,30 @@ from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable
 def magnitude_mask(
   params: Any, density: float | jax.Array, *, prunable: Prunable = None
 ) -> Any:
-  r"""True for the Q prunable weights of the greatest magnitude in the whole model.
+  r"""Marks the Q prunable weights of greatest magnitude in the whole model.
 
   .. math:: M(w) = [\, |w| \text{ is among the Q greatest} \,], \qquad
     Q = \lfloor density \cdot n \rfloor
 
-  Of weights with the same magnitude the first ones are kept, in the order of the tree's
-  leaves and within a leaf in row-major order, so that exactly Q are True, with and
-  without `jax.jit` and however the params are sharded. A NaN counts as infinite.
+  Among equal magnitudes the first are kept, in leaf order and then in row-major order,
+  so exactly Q weights are True, with or without `jax.jit` and however the params are
+  sharded. NaN counts as infinite.
 
   Args:
     params: any pytree.
-    density: the share of the prunable weights to keep, in (0, 1]; it may be traced, and
-      is then clipped so that 1 <= Q <= n.
-    prunable: which leaves are pruned, as `optax.masked` takes its ``mask``; ``None``:
-      the leaves with two or more dimensions.
+    density: the share of the prunable weights to keep, in (0, 1]. A traced value is
+      clipped so that 1 <= Q <= n.
+    prunable: which leaves are pruned, in the form of `optax.masked`'s ``mask``.
+      ``None`` selects the leaves with two or more dimensions.
 
   Returns:
-    A tree with the structure of the params and a boolean array of each leaf's shape,
-    all True where a leaf is not prunable.
+    A tree with the structure of the params that holds a boolean array of each leaf's
+    shape, all True for leaves that are not prunable.
 
   Raises:
-    ValueError: for a density that is known to be outside (0, 1], or a Python number so
-      small that Q is 0, for params of which nothing is prunable, and for a `prunable`
-      that does not fit.
+    ValueError: if the density is known to be outside (0, 1] or is a Python number so
+      small that Q is 0, if nothing in the params is prunable, or if `prunable` does not
+      fit the params.
 
   Example:
     >>> import jax.numpy as jnp
@@ -60,15 +60,15 @@ def _all_true(leaf: Any) -> Any:
 
 
 def apply_mask(params: Any, mask: Any) -> Any:
-  """Sets the weights to exactly zero where the mask is False.
+  """Sets weights to exactly zero where the mask is False.
 
   Args:
     params: any pytree.
-    mask: a tree of the same structure with booleans that broadcast to each leaf, as
-      `magnitude_mask` makes it.
+    mask: a tree of the same structure, such as `magnitude_mask` returns, with booleans
+      that broadcast to each leaf.
 
   Returns:
-    A tree like `params`, of the same types.
+    A tree like `params`, with the same types.
 
   Raises:
     ValueError: if the structures differ.
@@ -90,23 +90,23 @@ def apply_mask(params: Any, mask: Any) -> Any:
 
 
 def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None) -> Any:
-  """Keeps the Q prunable weights of the greatest magnitude, and zeroes the others.
+  """Keeps the Q prunable weights of greatest magnitude and zeroes the others.
 
-  The same as `apply_mask` with the `magnitude_mask`. After training with `gsm` the
-  others are so small that this changes nothing that can be measured; compare the
-  accuracy before and after.
+  Equivalent to `apply_mask` with the mask from `magnitude_mask`. After training with
+  `gsm` the others are so small that zeroing them has no measurable effect; compare the
+  accuracy before and after to confirm it.
 
   Args:
     params: any pytree.
     density: the share of the prunable weights to keep, in (0, 1]; may be traced.
-    prunable: as for `gsm`.
+    prunable: as in `gsm`.
 
   Returns:
-    A tree like `params`, in which at most Q prunable weights are not zero: exactly Q,
-    unless fewer were to begin with.
+    A tree like `params` with exactly Q non-zero prunable weights, or fewer if fewer
+    were non-zero to begin with.
 
   Raises:
-    ValueError: as `magnitude_mask` does.
+    ValueError: as in `magnitude_mask`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -123,18 +123,18 @@ def freeze_pruned(mask: Any) -> optax.GradientTransformation:
 
   .. math:: u \leftarrow M \circ u
 
-  Place it last in a chain: momentum, decay or Adam's statistics before it then cannot
-  move a pruned weight. What is not a number does not pass either.
+  Place it last in a chain, so that no momentum, decay or Adam statistics before it can
+  move a pruned weight. NaN updates of pruned weights become zero too.
 
   Args:
-    mask: a tree with the structure of the params and booleans that broadcast to each
-      leaf, as `magnitude_mask` makes it.
+    mask: a tree with the structure of the params, such as `magnitude_mask` returns,
+      with booleans that broadcast to each leaf.
 
   Returns:
-    A transformation without state.
+    A stateless transformation.
 
   Raises:
-    ValueError: by ``update``, if the mask does not have the structure of the updates.
+    ValueError: from ``update``, if the mask does not have the structure of the updates.
 
   Example:
     >>> import jax.numpy as jnp, optax

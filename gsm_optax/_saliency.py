@@ -1,4 +1,4 @@
-"""Scores of weights: how much the loss would change without them."""
+"""Saliencies: functions that score each weight by how much it matters."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,23 +10,23 @@ import jax.numpy as jnp
 from gsm_optax._checks import check_share
 
 Saliency: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
-"""``(gradient, weight) -> scores``: arrays of one shape; the scores floating-point."""
+"""``(gradient, weight) -> scores``: arrays of one shape, with floating-point scores."""
 
 
 def first_order_taylor(gradient: jax.Array, weight: jax.Array) -> jax.Array:
-  r"""The paper's saliency of each weight, in float32 whatever the arguments' types.
+  r"""The paper's saliency of each weight, always computed in float32.
 
   .. math:: T(w) = \left| \frac{\partial L}{\partial w} \, w \right|
 
   Half precision would underflow: a gradient of 1e-6 times a weight of 1e-3 is 0 in
-  float16. Products below 1.2e-38 are 0 where XLA flushes subnormals, as on a CPU.
+  float16. Products below 1.2e-38 are 0 where XLA flushes subnormals, as on CPUs.
 
   Args:
-    gradient: of any shape; floating-point or complex.
+    gradient: floating-point or complex, of any shape.
     weight: of the same shape.
 
   Returns:
-    The saliencies, float32 of that shape.
+    The saliencies, as float32 of the same shape.
 
   Example:
     >>> import jax.numpy as jnp
@@ -43,16 +43,16 @@ def first_order_taylor(gradient: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def magnitude(gradient: jax.Array, weight: jax.Array) -> jax.Array:
-  r"""The magnitude of each weight, whatever its gradient: :math:`T(w) = |w|`.
+  r"""The magnitude of each weight, regardless of its gradient: :math:`T(w) = |w|`.
 
-  The choice then hardly changes from step to step: what is small stays passive.
+  The selection then hardly changes from step to step: small weights stay passive.
 
   Args:
-    gradient: not used.
-    weight: of any shape; floating-point or complex.
+    gradient: unused.
+    weight: floating-point or complex, of any shape.
 
   Returns:
-    The magnitudes, float32 of that shape.
+    The magnitudes, as float32 of the same shape.
 
   Example:
     >>> import jax.numpy as jnp
@@ -67,14 +67,14 @@ def magnitude(gradient: jax.Array, weight: jax.Array) -> jax.Array:
 def gradient_magnitude(gradient: jax.Array, weight: jax.Array) -> jax.Array:
   r"""The magnitude of each gradient: :math:`T(w) = |\partial L / \partial w|`.
 
-  The choice of top-k gradient sparsification, as in meProp.
+  This is the criterion of top-k gradient sparsification, as in meProp.
 
   Args:
-    gradient: of any shape; floating-point or complex.
-    weight: not used.
+    gradient: floating-point or complex, of any shape.
+    weight: unused.
 
   Returns:
-    The magnitudes, float32 of that shape.
+    The magnitudes, as float32 of the same shape.
 
   Example:
     >>> import jax.numpy as jnp
@@ -89,13 +89,12 @@ def gradient_magnitude(gradient: jax.Array, weight: jax.Array) -> jax.Array:
 class Scoring(NamedTuple):
   """How the weights of a leaf are scored in a step.
 
-  What is cheap is computed anew wherever it is needed, and what is not is kept.
+  Costly work is done once, in `operands`; `score` is cheap and may be repeated.
 
   Attributes:
-    operands: ``(gradient, weight, average) -> (arrays, new average)``: what the scores
-      of a leaf are computed from; the averages are not used without smoothing.
-    score: ``(*arrays) -> scores``, float32 and not negative. What is not a number takes
-      no place among the greatest.
+    operands: ``(gradient, weight, average) -> (arrays, new average)``, where the leaf's
+      scores are computed from the arrays. The average is unused without smoothing.
+    score: ``(*arrays) -> scores``, float32 and non-negative. NaN scores are not ranked.
   """
 
   operands: Callable[[jax.Array, jax.Array, Any], tuple[tuple[jax.Array, ...], Any]]
@@ -103,14 +102,14 @@ class Scoring(NamedTuple):
 
   @classmethod
   def by(cls, saliency: Saliency | None, smoothing: Any) -> "Scoring":
-    """The paper's scoring for ``None``, or by a function, or by a moving average."""
+    """Scores by `saliency` (None: the paper's), averaged if `smoothing` is given."""
     if saliency is None and smoothing is None:
       return cls(lambda g, w, average: ((g, w), average), first_order_taylor)
 
     def operands(
       gradient: jax.Array, weight: jax.Array, average: Any
     ) -> tuple[tuple[jax.Array, ...], Any]:
-      # Of whole leaves: a function may look at more than one weight at a time.
+      # Given whole leaves, a saliency may look at more than one weight at a time.
       scores = first_order_taylor if saliency is None else partial(_checked, saliency)
       now = scores(gradient, weight)
       if smoothing is None:
@@ -128,24 +127,24 @@ def _as_computed(scores: jax.Array) -> jax.Array:
 
 
 def _checked(saliency: Saliency, gradient: jax.Array, weight: jax.Array) -> jax.Array:
-  """A user's scores as float32, or a ValueError."""
+  """The user's scores as non-negative float32, after checking them."""
   scores: Any = saliency(gradient, weight)
   kind, shape = getattr(scores, "dtype", object), getattr(scores, "shape", None)
   if shape != weight.shape or not jnp.issubdtype(kind, jnp.floating):
     raise ValueError(
-      "`saliency` must give a floating-point score for each weight of shape"
-      f" {weight.shape}, but it gave {type(scores).__name__} of {kind} and shape"
+      "`saliency` must return a floating-point score for each weight of shape"
+      f" {weight.shape}, but it returned {type(scores).__name__} of {kind} and shape"
       f" {shape}."
     )
   scores = scores.astype(jnp.float32)
-  return jnp.where(scores <= 0, 0.0, scores)  # -0.0 too
+  return jnp.where(scores <= 0, 0.0, scores)  # -0.0 becomes 0 too
 
 
 def check_smoothing(smoothing: Any) -> None:
-  """Raises a ValueError for what is known not to be an average's decay rate."""
+  """Raises a ValueError if `smoothing` is known not to be a decay rate."""
   check_share(
     "smoothing",
     smoothing,
-    "It is the decay rate of the average saliency: 0.9 averages over some ten steps;"
-    " None does not average.",
+    "It is the decay rate of the average saliency: 0.9 averages over about ten"
+    " steps; None turns averaging off.",
   )

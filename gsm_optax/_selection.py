@@ -1,4 +1,4 @@
-"""Which weights are active in a step: those with the greatest saliency."""
+"""The choice of the weights that are active in a step, by their saliency."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -13,13 +13,13 @@ from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable
 
 
 class KeepTopSaliencyState(NamedTuple):
-  """State of `keep_top_saliency`: two scalars, and with smoothing an average.
+  """State of `keep_top_saliency`: two scalars and, with smoothing, an average.
 
   Attributes:
     count: int32, the number of updates so far.
     threshold: float32, the saliency that a weight had to reach in the last update.
-    average: with `smoothing`, a tree like the params: the average saliency of each
-      prunable weight, float32, and `optax.MaskedNode` for the other leaves. Else None.
+    average: with `smoothing`, a tree like the params with the average saliency of each
+      prunable weight, float32, and `optax.MaskedNode` for other leaves; else None.
   """
 
   count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -28,7 +28,7 @@ class KeepTopSaliencyState(NamedTuple):
 
 
 class Selection(NamedTuple):
-  """Chooses weights anew in each step; for links that treat the two kinds differently.
+  """Chooses the active weights in each step, for links that treat them differently.
 
   Attributes:
     init: ``params -> state``.
@@ -46,15 +46,15 @@ def top_saliency(
   saliency: Saliency | None,
   smoothing: float | jax.Array | None,
 ) -> Selection:
-  """The Q weights of the greatest saliency; arguments as for `keep_top_saliency`."""
+  """Selects the Q weights of greatest saliency; arguments as in `keep_top_saliency`."""
   check_density(density)
   check_smoothing(smoothing)
   scoring = Scoring.by(saliency, smoothing)
 
   def init(params: Any) -> KeepTopSaliencyState:
     leaves = jax.tree.leaves(params)
-    # `optax.tree.map_params` calls with a placeholder of which nothing can be known: a
-    # node without leaves, or with leaves that are no arrays.
+    # `optax.tree.map_params` passes a placeholder that cannot be checked: a node
+    # without leaves, or whose leaves are not arrays.
     is_placeholder = not any(hasattr(leaf, "shape") for leaf in leaves)
     if not is_placeholder:
       n = sum(leaf.size for leaf in prunable_leaves(prunable, params))
@@ -79,7 +79,7 @@ def top_saliency(
     weights = structure.flatten_up_to(params)
     chosen = structure.flatten_up_to(prunable_tree(prunable, params))
     places = [i for i, leaf in enumerate(leaves) if not is_hole(leaf) and chosen[i]]
-    prunable_leaves(True, [weights[i] for i in places])  # raises if they are not
+    prunable_leaves(True, [weights[i] for i in places])  # raises if one is not prunable
     averages = leaves if smoothing is None else match(state.average, gradients)
     scored = [scoring.operands(leaves[i], weights[i], averages[i]) for i in places]
     threshold, _ = find_threshold(

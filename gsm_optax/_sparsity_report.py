@@ -1,4 +1,4 @@
-"""What is left of each layer."""
+"""How many weights are left in each layer."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from gsm_optax._trees import Prunable, path_name, prunable_leaves, prunable_tree
 
 @dataclass(frozen=True)
 class LayerSparsity:
-  """One prunable leaf: its path in the tree, shape, size, and weights not zero."""
+  """A prunable leaf's path in the tree, shape, size, and number of non-zero weights."""
 
   path: str
   shape: tuple[int, ...]
@@ -20,13 +20,13 @@ class LayerSparsity:
 
   @property
   def density(self) -> float:
-    """The share of its weights that are not zero."""
+    """The share of the leaf's weights that are not zero."""
     return self.kept / self.size if self.size else 0.0
 
 
 @dataclass(frozen=True)
 class SparsityReport:
-  """The prunable layers of a model; `str` gives an aligned table."""
+  """The prunable layers of a model; `str` formats them as an aligned table."""
 
   layers: tuple[LayerSparsity, ...]
 
@@ -51,7 +51,7 @@ class SparsityReport:
     return self.size / self.kept if self.kept else float("inf")
 
   def to_dict(self) -> dict[str, Any]:
-    """Plain data, as JSON can hold it; no compression ratio if nothing is left."""
+    """Data for JSON; the compression ratio is None if nothing is left."""
     layers = [
       {**asdict(layer), "shape": list(layer.shape), "density": layer.density}
       for layer in self.layers
@@ -93,15 +93,15 @@ class SparsityReport:
 
 
 def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport:
-  """Counts the weights that are not zero, layer by layer.
+  """Counts the non-zero weights of each layer.
 
   Args:
-    params: any pytree of concrete arrays; sharded ones are counted where they are.
-    prunable: which leaves count, as `optax.masked` takes its ``mask``; ``None``: the
-      leaves with two or more dimensions.
+    params: any pytree of concrete arrays; sharded arrays are counted in place.
+    prunable: which leaves are counted, in the form of `optax.masked`'s ``mask``.
+      ``None`` selects the leaves with two or more dimensions.
 
   Returns:
-    A `SparsityReport`: plain data, `print` shows it as a table.
+    A `SparsityReport`: plain data that `print` shows as a table.
 
   Raises:
     ValueError: if nothing is prunable, or `prunable` does not fit the params.

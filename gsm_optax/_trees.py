@@ -1,4 +1,4 @@
-"""Which leaves of a pytree are prunable, in the terms of `optax.masked`."""
+"""Pytrees: which leaves are prunable, and which leaves of two trees correspond."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -11,16 +11,16 @@ import optax
 from gsm_optax._checks import is_known
 
 Prunable: TypeAlias = Any | Callable[[Any], Any] | None
-"""A boolean pytree (or prefix of one), a callable of the params, or ``None``."""
+"""A boolean pytree or prefix, a callable from the params to one, or ``None``."""
 
 
 def is_hole(leaf: Any) -> bool:
-  """Where a tree of updates holds nothing: Equinox's None, Optax's masked nodes."""
+  """Whether a leaf of updates is empty: Equinox's None or Optax's masked node."""
   return leaf is None or isinstance(leaf, optax.MaskedNode)
 
 
 def two_or_more_dimensions(params: Any) -> Any:
-  """The default `prunable`: kernels have two or more dimensions, the rest fewer."""
+  """The default `prunable`: leaves with two or more dimensions, as kernels have."""
   return jax.tree.map(lambda leaf: getattr(leaf, "ndim", 0) >= 2, params)
 
 
@@ -28,13 +28,13 @@ def prunable_tree(prunable: Prunable, params: Any) -> Any:
   """A tree with the structure of `params` and a Python bool at every leaf.
 
   Args:
-    prunable: as `optax.masked` takes its ``mask``; ``None`` is
+    prunable: in the form of `optax.masked`'s ``mask``; ``None`` means
       `two_or_more_dimensions`.
     params: any pytree.
 
   Raises:
-    ValueError: if the tree is neither of the structure of `params` nor a prefix of
-      it, or holds something other than booleans.
+    ValueError: if the tree has neither the structure of `params` nor a prefix of it, or
+      holds anything but booleans.
   """
   if prunable is None:
     prunable = two_or_more_dimensions
@@ -53,7 +53,7 @@ def prunable_tree(prunable: Prunable, params: Any) -> Any:
 
 
 def _is_mask(prunable: Any) -> bool:
-  """Whether it is a tree of booleans: even one that can be called, as a module can."""
+  """Whether `prunable` is a tree of booleans, even a callable one such as a module."""
   if not callable(prunable):
     return True
   if isinstance(prunable, jax.tree_util.Partial):
@@ -80,8 +80,8 @@ def prunable_leaves(prunable: Prunable, params: Any) -> list[Any]:
   """The prunable leaves of `params`, in tree order.
 
   Raises:
-    ValueError: if nothing is prunable, or a prunable leaf does not hold floating
-      point (or complex) numbers.
+    ValueError: if nothing is prunable, or if a prunable leaf is neither floating-point
+      nor complex.
   """
   mask = prunable_tree(prunable, params)
   leaves: list[tuple[Any, Any]] = jax.tree_util.tree_leaves_with_path(params)
@@ -107,13 +107,13 @@ def prunable_leaves(prunable: Prunable, params: Any) -> list[Any]:
 
 
 def match(tree: Any, updates: Any) -> list[Any]:
-  """The leaves of `tree` that belong to the leaves of `updates`, in their order.
+  """The leaves of `tree` that correspond to those of `updates`, in the same order.
 
-  The holes of `updates` count as leaves. The containers may differ, as those of
-  `flax.nnx.State` with and without its `Param` wrappers, if the names do not.
+  Holes in `updates` count as leaves. If the names agree, the containers may differ, as
+  in `flax.nnx.State` with and without its `Param` wrappers.
 
   Raises:
-    ValueError: if they do not correspond.
+    ValueError: if the trees do not correspond.
   """
   structure = jax.tree.structure(updates, is_leaf=is_hole)
   try:
@@ -129,7 +129,7 @@ def match(tree: Any, updates: Any) -> list[Any]:
 def _same_places(tree: Any, other: Any) -> bool:
   """Whether two trees have leaves of the same names, in containers that may differ.
 
-  One container may be missing around a leaf: then its path is the start of the other.
+  Either tree may wrap a leaf in one more container: the other's path is then a prefix.
   """
   paths, others = (
     [
@@ -146,5 +146,5 @@ def _same_places(tree: Any, other: Any) -> bool:
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-  """``Dense_0/kernel`` for a path of keys, attributes and indices."""
+  """A path of keys, attributes and indices as a name, such as ``Dense_0/kernel``."""
   return jax.tree_util.keystr(path, simple=True, separator="/")

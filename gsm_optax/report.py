@@ -1,12 +1,12 @@
 """The sparsity report of a checkpoint: ``python -m gsm_optax.report PATH``.
 
-PATH is an Orbax checkpoint folder (the folder of a checkpoint, of one step of a
-`CheckpointManager`, or of a manager, of which the last step is taken) or a safetensors
-file. What counts is what `sparsity_report` counts by default: floating-point arrays
-with two or more dimensions; nothing else is read. The options:
+PATH is a safetensors file or an Orbax folder: a checkpoint, one step of a
+`CheckpointManager`, or a manager's folder, from which the last step is read. As in
+`sparsity_report` by default, only floating-point arrays with two or more dimensions are
+counted; nothing else is read. The options:
 
-- ``--key a/b``: report on this subtree. By default on ``params`` if the root has it, so
-  that the optimizer's state does not count, else on everything.
+- ``--key a/b``: report on this subtree. The default is ``params``, so that the
+  optimizer's state does not count, or everything if there is no ``params``.
 - ``--density D``: report on what pruning to this density would leave.
 - ``--json``: print `SparsityReport.to_dict` instead of a table.
 
@@ -30,7 +30,7 @@ from gsm_optax._sparsity_report import sparsity_report
 from gsm_optax._trees import path_name
 
 _ITEMS = ("params", "state", "default")
-"""Items of a `CheckpointManager`'s step that may hold the params, the best first."""
+"""Items of a `CheckpointManager` step that may hold the params, the preferred first."""
 
 
 class ReportError(Exception):
@@ -68,18 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_weights(path: Path, key: str | None = None) -> dict[str, np.ndarray]:
-  """The weights that may be pruned in a checkpoint, by name.
+  """Reads the prunable weights of a checkpoint, by name.
 
   Args:
     path: an Orbax checkpoint folder or a safetensors file.
-    key: the subtree to read; ``None``: ``params`` if the root has it, else all.
+    key: the subtree to read; ``None`` reads ``params`` if there is one, else all.
 
   Returns:
-    The floating-point arrays with two or more dimensions, with their names in the
-    subtree, on the host whatever devices they were saved from.
+    The floating-point arrays with two or more dimensions, by their names in the
+    subtree, in host memory whichever devices they were saved from.
 
   Raises:
-    ReportError: if there are none; the message says why.
+    ReportError: if none can be read; the message says why.
   """
   if path.is_dir():
     weights = _read_orbax(_folder_of_arrays(path).absolute(), key)
@@ -115,7 +115,7 @@ def _folder_of_arrays(folder: Path) -> Path:
 
 def _neither(path: Path) -> str:
   return (
-    f"{path} is neither an Orbax checkpoint, whose folder has a file _METADATA, nor a"
+    f"{path} is neither an Orbax checkpoint (a folder with a file _METADATA) nor a"
     " safetensors file."
   )
 
@@ -138,7 +138,7 @@ def _read_orbax(folder: Path, key: str | None) -> dict[str, np.ndarray]:
       leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
       names = [path_name(path) for path, _ in leaves]
       chosen = _select(names, key, folder)
-      # A placeholder is not read: the optimizer's state may be larger than the params.
+      # Placeholders are not read: the optimizer's state may be larger than the params.
       wanted = [
         leaf if name in chosen and _is_weight(leaf) else ocp.PLACEHOLDER
         for name, (_, leaf) in zip(names, leaves, strict=True)
@@ -185,9 +185,9 @@ def _read_safetensors(path: Path, key: str | None) -> dict[str, np.ndarray]:
 
 
 def _select(names: Sequence[str], key: str | None, path: Path) -> dict[str, str]:
-  """The names that lie at `key`, and for each its name from there.
+  """Maps each name under `key` to its name relative to `key`.
 
-  The parts of a name are separated by slashes, or by dots as in safetensors files.
+  The parts of a name are separated by slashes or, as in safetensors files, by dots.
   """
   parts = {name: re.split(r"[./]", name) for name in names}
   roots = list(dict.fromkeys(first for first, *_ in parts.values()))
@@ -214,7 +214,7 @@ def _needs(what: str, package: str) -> str:
 
 
 if __name__ == "__main__":
-  # The host is enough to count, and an accelerator may be busy; float64 stays float64.
+  # Counting needs only the host, and an accelerator may be busy. x64 keeps float64.
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_enable_x64", True)
   sys.exit(main())

@@ -1,4 +1,4 @@
-"""Finding thresholds: of given scores by rank, of computed scores by density."""
+"""Thresholds of given scores by rank, and of computed scores by density."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,22 +22,21 @@ def global_threshold(scores: Any, q: int | jax.Array) -> jax.Array:
 
   .. math:: \max \{t : \#\{i : s_i \ge t\} \ge q\}
 
-  Every leaf may have its own shape, floating-point type and sharding; nothing is sorted
-  or moved between devices. NaN takes no place in the order: the answer is that for the
-  other scores.
+  Leaves may differ in shape, floating-point type and sharding; nothing is sorted or
+  moved between devices. NaN scores are not ranked.
 
   Args:
     scores: a pytree of floating-point arrays, non-negative (-0.0 counts as 0).
     q: from 1 to the number of scores; a Python int, or an integer scalar that may be
-      traced: one that lies outside is clipped.
+      traced, and is then clipped to this range.
 
   Returns:
-    A float32 scalar (float64 if a leaf is float64). Where fewer than q scores are
-    numbers, 0: all of them are at least that.
+    A float32 scalar (float64 if a leaf is float64). It is 0, which every score reaches,
+    if fewer than q scores can be ranked.
 
   Raises:
-    ValueError: for a tree without scores, for scores that are not floating-point, for
-      a `q` that is no whole number, and for one outside its range unless it is traced.
+    ValueError: if the tree has no scores, if they are not floating-point, or if `q` is
+      not a whole number or is known to be out of range.
 
   Example:
     >>> import jax.numpy as jnp
@@ -71,7 +70,7 @@ def _rank(q: Any, size: int) -> WideInt:
   kind = bool if isinstance(q, bool) else getattr(q, "dtype", type(q))
   is_whole = kind is int or (kind is not bool and jnp.issubdtype(kind, jnp.integer))
   if not is_whole or np.shape(q):
-    raise ValueError(f"q is a number of scores, a whole one, not {q!r}.")
+    raise ValueError(f"q must be a number of scores, a whole one, not {q!r}.")
   if is_known(q):
     if not 1 <= int(q) <= size:
       raise ValueError(f"q must be from 1 to {size}, the number of scores, not {q}.")
@@ -86,29 +85,29 @@ def find_threshold(
   density: Any,
   start: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-  """The least of the greatest scores, of which there are ``floor(density * n)``.
+  """The least of the ``floor(density * n)`` greatest scores.
 
   Args:
-    leaves: for each leaf, arrays of one shape, to compute its scores from. They are not
-      kept: large leaves are scored anew in each pass.
-    score: computes them: float32, not negative. Called several times: give the same
-      function at each step.
+    leaves: for each leaf, arrays of one shape from which its scores are computed. The
+      scores of large leaves are not kept, but computed anew in each pass.
+    score: computes the scores of a leaf, float32 and non-negative, from its arrays. It
+      is called several times; pass the same function at each step.
     density: the share of the scores to choose, as `quota` takes it.
-    start: a float32 near the answer, as the last step's threshold is.
+    start: a float32 near the answer, such as the last step's threshold.
 
   Returns:
-    A float32 scalar, to compare with by `reaches`; and the number of passes over the
-    scores that it took.
+    The threshold, a float32 scalar to pass to `reaches`, and the number of passes over
+    the scores.
   """
   rank = quota(density, sum(global_size(first) for first, *_ in leaves))
   return search(leaves, score, rank, start)
 
 
 def reaches(scores: jax.Array, threshold: jax.Array) -> jax.Array:
-  """Which float32 scores are at least the threshold, subnormal ones told apart.
+  """Which float32 scores are at least the threshold, exact for subnormals too.
 
-  What is not a number does, whatever its sign. (On a TPU, comparing unsigned patterns
-  or floats instead moves half as many words again in the update that follows.)
+  NaN of either sign reaches it. (On a TPU, comparing unsigned patterns or floats
+  instead moves half as many words again in the update that follows.)
   """
   pattern = signed_pattern(scores) & np.int32(2**31 - 1)
   return pattern >= signed_pattern(threshold)

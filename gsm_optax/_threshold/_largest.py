@@ -1,4 +1,4 @@
-"""Exactly so many of the greatest values: ties are broken by position."""
+"""Exactly Q elements of greatest magnitude, with ties broken by position."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,16 +14,17 @@ from gsm_optax._threshold._wide_int import count_true, total
 
 
 def largest(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
-  """Which ``floor(density * n)`` of all elements have the greatest magnitudes.
+  """Marks the ``floor(density * n)`` elements of greatest magnitude in all arrays.
 
-  Of equal ones the first, by array and then in row-major order. NaN counts as infinite.
+  Among equal magnitudes the first are marked, by array and then in row-major order. NaN
+  counts as infinite.
 
   Args:
     arrays: floating-point or complex.
     density: the share of the elements to choose, as `quota` takes it.
 
   Returns:
-    A boolean array for each.
+    A mask for each array.
   """
   dtype = real_dtype(arrays)
   patterns = [
@@ -43,13 +44,13 @@ def largest(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
 
 
 def count_nonzero(array: jax.Array) -> int:
-  """How many elements are not zero, subnormal ones included; of a concrete array."""
+  """The number of non-zero elements of a concrete array, subnormals included."""
   return int(_count_at_least(array, 1))
 
 
 @jax.jit
 def _count_at_least(array: jax.Array, pattern: jax.Array | int) -> Any:
-  # The pattern is an argument: from a constant the compiler makes a comparison of
-  # floats, and that may flush subnormals.
+  # The pattern is an argument because the compiler turns a comparison with a constant
+  # into one of floats, which may flush subnormals.
   at_least = magnitude_pattern(array, real_dtype([array])) >= pattern
   return total([count_true(at_least)])

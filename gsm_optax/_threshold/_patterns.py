@@ -1,8 +1,8 @@
-"""Bit patterns of floats: unsigned integers that order as the floats do.
+"""Bit patterns of floats: unsigned integers in the same order as the floats.
 
-Comparing patterns is exact where comparing floats is not: on some backends subnormal
-floats are flushed to zero. (Compare with values that the compiler does not know: it
-turns a comparison with a constant pattern back into one of floats.)
+Comparing patterns is exact even on backends that flush subnormal floats to zero, where
+comparing floats is not. (Compare with values that the compiler does not know: it turns
+a comparison with a constant pattern back into a comparison of floats.)
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from jax import lax
 
 
 def bit_pattern(scores: jax.Array) -> jax.Array:
-  """Patterns that order as the non-negative `scores` do: uint32 (uint64 for float64).
+  """Patterns in the order of the non-negative `scores`: uint32 (uint64 for float64).
 
-  NaN lies above infinity's pattern, and so does everything with the sign bit set.
+  NaN, and anything with the sign bit set, lies above the pattern of infinity.
   """
   if scores.dtype == jnp.float64:
     return lax.bitcast_convert_type(scores, jnp.uint64)
@@ -25,18 +25,18 @@ def bit_pattern(scores: jax.Array) -> jax.Array:
 
 
 def widen(scores: jax.Array, dtype: Any) -> jax.Array:
-  """The `scores`, non-negative, in a type that holds them, subnormal ones included."""
+  """Converts non-negative `scores` to a type that holds them, subnormals included."""
   wide = scores.astype(dtype)
   if dtype != jnp.float64 or scores.dtype == jnp.float64:
     return wide
-  # Some backends flush subnormals where they convert from float32.
+  # Some backends flush subnormals when converting from float32.
   bits = bit_pattern(scores)
   least = np.finfo(np.float32).smallest_subnormal
   return jnp.where(bits < 1 << 23, bits.astype(dtype) * float(least), wide)
 
 
 def magnitude_pattern(weights: jax.Array, dtype: Any) -> jax.Array:
-  """`bit_pattern` of the magnitudes, computed in `dtype`: 0 for zeros and no others."""
+  """`bit_pattern` of the magnitudes, computed in `dtype`: 0 only for zeros."""
   return bit_pattern(widen(jnp.abs(weights), dtype))
 
 
@@ -46,7 +46,7 @@ def real_dtype(arrays: Sequence[Any]) -> Any:
 
 
 def infinity(dtype: Any) -> np.unsignedinteger[Any]:
-  """The pattern of infinity: no score that is a number lies above it."""
+  """The pattern of infinity, above which a non-negative score can only be NaN."""
   if dtype == jnp.uint64:
     return np.float64(np.inf).view(np.uint64)
   return np.float32(np.inf).view(np.uint32)

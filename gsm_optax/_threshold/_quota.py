@@ -1,4 +1,4 @@
-"""How many weights stay: from a density to the exact number Q."""
+"""The exact number Q of weights to keep at a given density."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from gsm_optax._threshold._wide_int import WideInt, floor_of_share
 
 
 def check_density(density: Any) -> None:
-  """Raises a ValueError for what is known not to be a density.
+  """Raises a ValueError if the value is known not to be a density.
 
-  A traced scalar or a schedule cannot be looked at; `quota` clips what it gives.
+  A traced scalar or a schedule cannot be checked; `quota` clips its value.
   """
   if callable(density):
     return
@@ -25,8 +25,8 @@ def check_density(density: Any) -> None:
     density = density.item()
   if isinstance(density, bool) or not isinstance(density, int | float | np.number):
     raise ValueError(
-      "`density` is the share of the prunable weights to keep, a number in (0, 1] or a"
-      f" schedule of such, not {density!r}."
+      "`density` must be the share of the prunable weights to keep, a number in (0, 1]"
+      f" or a schedule, not {density!r}."
     )
   if not 0 < density <= 1:
     raise ValueError(
@@ -36,19 +36,19 @@ def check_density(density: Any) -> None:
 
 
 def quota(density: Any, n: int) -> WideInt:
-  r"""Q, the number of weights that stay: :math:`\lfloor density \cdot n \rfloor`.
+  r"""Q, the number of weights to keep: :math:`\lfloor density \cdot n \rfloor`.
 
   Args:
-    density: a Python number, with which Q is exact, or a scalar array that may be
-      traced, with which it is as exact as the array's type can say; that is clipped to
-      Q = 1 and Q = n.
+    density: a Python number, for which Q is exact, or a scalar array that may be
+      traced, for which Q is as exact as the array's type allows, and is clipped to
+      1 <= Q <= n.
     n: the number of prunable weights.
 
   Raises:
     ValueError: for a Python number outside (0, 1], or so small that Q would be 0.
   """
   if callable(density):
-    raise ValueError("`density` is a schedule; give its value at the step in question.")
+    raise ValueError("`density` is a schedule; pass its value at one step.")
   if not isinstance(density, jax.Array | np.ndarray):
     check_density(density)
     q = floor_of_share(density, n)

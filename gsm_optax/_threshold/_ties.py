@@ -1,4 +1,4 @@
-"""The first so many True of a list of arrays: which of equal weights stay."""
+"""Ties: the first True elements of a list of arrays, by position."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,15 +11,15 @@ from jax import lax
 from gsm_optax._threshold._wide_int import WideInt, count_true, total
 
 
-# Jitted for the sake of those who call without jit: each time it would compile anew.
+# Jitted because without it every eager call would compile the loop anew.
 @partial(jax.jit, inline=True)
 def first_true(masks: Sequence[jax.Array], number: WideInt) -> list[jax.Array]:
-  """Keeps the first `number` True, by leaf and within a leaf in row-major order.
+  """Keeps the first `number` True elements, by leaf and then in row-major order.
 
   A position is a vector: the leaf's number, then the index along each of its axes. The
-  position to cut at is found by counting, one component after the other, so that
-  nothing is moved or flattened. One loop serves all leaves and axes: one for each took
-  several times as long to compile. If all fit, nothing is searched.
+  position to cut at is found by counting, one component at a time, so nothing is moved
+  or flattened. A single loop serves all leaves and axes, because a loop for each takes
+  several times as long to compile. If all elements fit, there is no search.
 
   Args:
     masks: boolean arrays of any shapes, at least one.
@@ -35,8 +35,8 @@ def first_true(masks: Sequence[jax.Array], number: WideInt) -> list[jax.Array]:
     return number >= total([count_true(mask) for mask in masks])
 
   def find_component(component: jax.Array, cut: jax.Array) -> jax.Array:
-    # `low` fits and `high` does not: the leaf, or the slice of it that was cut before,
-    # has too many. Once all leaves fit, nothing is left to find.
+    # Cutting at `low` fits and cutting at `high` does not: the leaf, or the slice of it
+    # found so far, holds too many. If all leaves fit, there is nothing to find.
     leaf = jnp.minimum(cut[0], len(masks) - 1)
     length = jnp.asarray(lengths)[leaf, jnp.maximum(component - 1, 0)]
     high = jnp.where(component == 0, len(masks), length)
@@ -58,7 +58,7 @@ def first_true(masks: Sequence[jax.Array], number: WideInt) -> list[jax.Array]:
 
 
 def _is_before(leaf: int, shape: tuple[int, ...], cut: jax.Array) -> jax.Array:
-  """Which positions of a leaf come before `cut`; of a shape that broadcasts to it."""
+  """A mask of a leaf's positions before `cut`, of a shape that broadcasts to it."""
   is_before = jnp.zeros((), bool)
   for axis, length in reversed(list(enumerate(shape))):
     others = [i for i in range(len(shape)) if i != axis]

@@ -1,7 +1,7 @@
-"""Whole numbers up to 2**47 without 64-bit integers.
+"""Whole numbers below 2**47 without 64-bit integers.
 
-JAX computes in 32 bits unless told otherwise, and a model may have more than
-2**31 - 1 weights. A `WideInt` is such a number in two limbs, ``high * 2**16 + low``.
+JAX computes in 32 bits by default, and a model may have more than 2**31 - 1 weights. A
+`WideInt` holds a whole number in two limbs, ``high * 2**16 + low``.
 """
 
 import math
@@ -22,7 +22,7 @@ _BITS = 47
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class WideInt:
-  """``high * 2**16 + low`` with ``0 <= low < 2**16``; both int32, of one shape."""
+  """``high * 2**16 + low`` with ``0 <= low < 2**16``; both int32, of the same shape."""
 
   high: jax.Array
   low: jax.Array
@@ -60,7 +60,7 @@ class WideInt:
     )
 
   def equals(self, other: "WideInt") -> jax.Array:
-    """Whether they are the same."""
+    """Elementwise equality."""
     return (self.high == other.high) & (self.low == other.low)
 
   def plus(self, other: "WideInt") -> "WideInt":
@@ -73,11 +73,11 @@ class WideInt:
 
   @classmethod
   def carried(cls, high: jax.Array, low: jax.Array) -> "WideInt":
-    """From limbs of which the lower one may be negative or too large."""
+    """From limbs, the lower of which may be negative or too large."""
     return cls(high + (low >> _LIMB_BITS), low & (_LIMB - 1))
 
   def __int__(self) -> int:
-    """As a Python int, if it is known."""
+    """As a Python int, if the value is known."""
     return (int(self.high) << _LIMB_BITS) + int(self.low)
 
   def to_float(self) -> jax.Array:
@@ -86,7 +86,7 @@ class WideInt:
 
 
 def total(parts: Sequence[jax.Array]) -> WideInt:
-  """The exact sum of up to 2**15 parts, as `count_true` gives them."""
+  """The exact sum of up to 2**15 parts, as returned by `count_true`."""
   sum_ = WideInt.of(0)
   for part in parts:
     sum_ = sum_.plus(_sum_last_axis(part) if part.ndim else WideInt.of(part))
@@ -94,7 +94,7 @@ def total(parts: Sequence[jax.Array]) -> WideInt:
 
 
 def _sum_last_axis(part: jax.Array) -> WideInt:
-  # Sums of 8-bit digits of a vector of 2**23 stay below 2**31.
+  # Sums of up to 2**23 8-bit digits stay below 2**31.
   digits = [
     jnp.sum((part >> shift) & 0xFF, axis=-1, dtype=jnp.int32) for shift in (0, 8)
   ]
@@ -105,7 +105,7 @@ def _sum_last_axis(part: jax.Array) -> WideInt:
 
 
 def sum_exactly(counts: jax.Array, size: int) -> WideInt:
-  """The sums of int32 `counts` (k, ...), each of some of `size` elements: (k,)."""
+  """Sums int32 `counts` (k, ...) to (k,); each sum counts some of `size` elements."""
   axes = range(1, counts.ndim)
   if size < 1 << 31:
     return WideInt.of(jnp.sum(counts, axis=tuple(axes), dtype=jnp.int32))
@@ -115,7 +115,7 @@ def sum_exactly(counts: jax.Array, size: int) -> WideInt:
 
 
 def count_true(mask: jax.Array) -> jax.Array:
-  """How many are True: int32, in a vector of parts where a scalar could overflow."""
+  """The number of True: int32, as a vector of parts where a scalar could overflow."""
   if mask.size < 1 << 31:
     return jnp.sum(mask, dtype=jnp.int32)
   kept = _axis_to_keep(mask.shape, mask.size, range(mask.ndim))
@@ -124,7 +124,7 @@ def count_true(mask: jax.Array) -> jax.Array:
 
 
 def _axis_to_keep(shape: tuple[int, ...], size: int, axes: Iterable[int]) -> int:
-  """The axis along which parts of `size` elements each count in 32 bits."""
+  """An axis that cuts `size` elements into parts that can be counted in 32 bits."""
   for axis in axes:
     if shape[axis] <= 1 << 23 and size // shape[axis] < 1 << 31:
       return axis
@@ -136,21 +136,21 @@ def floor_of_share(
 ) -> "int | WideInt":
   r"""``floor(share * n)``, exactly.
 
-  A share such as 0.29 or 1/49 is not a binary fraction, so that its product with 100
-  or 49 lies just under the whole number that was meant. A product closer to the next
-  whole number than its rounding error is taken as that number:
+  A share such as 0.29 or 1/49 is not a binary fraction, so its product with 100 or 49
+  falls just short of the intended whole number. A product within its rounding error of
+  the next whole number is rounded up to it:
 
   .. math:: \lfloor x + \min(1/2, \varepsilon x) \rfloor, \quad x = share \cdot n
 
-  with :math:`\varepsilon` half the spacing of the share's floating-point type.
+  with :math:`\varepsilon` half the machine epsilon of the share's type.
 
   Args:
     share: from 0 to 1; a Python number, or a floating-point scalar that may be traced.
-      What lies outside is clipped; a NaN counts as 0.
+      An array outside the range is clipped; NaN counts as 0.
     n: a Python int below 2**47.
 
   Returns:
-    A Python int for a Python number, else a `WideInt`.
+    A Python int if the share is a Python number, else a `WideInt`.
   """
   if not isinstance(share, jax.Array):
     kind = share.dtype if isinstance(share, np.floating) else np.float64
@@ -163,8 +163,8 @@ def floor_of_share(
   share = share.astype(jnp.promote_types(share.dtype, jnp.float32))
   share = jnp.where(share > 0, jnp.minimum(share, 1), jnp.zeros_like(share))
   slack = jnp.minimum(0.5, share * float(n) * (float(info.eps) / 2))
-  # As many limbs as the last bit of a share of 2**-47 needs. digits[0] is 2**16 for a
-  # share of 1: split off to keep the partial products within 32 bits.
+  # Enough limbs for the last bit of a share of 2**-47. A share of 1, whose digits[0] is
+  # 2**16, is handled apart to keep the partial products within 32 bits.
   limbs = -(-(_BITS + info.nmant + 1) // _LIMB_BITS)
   digits = _fraction_limbs(share, limbs)
   is_one = digits[0] == _LIMB
@@ -189,9 +189,9 @@ def floor_of_share(
 
 
 def _fraction_limbs(value: jax.Array, limbs: int) -> list[jax.Array]:
-  """The digits of a number from 0 to 1 in base 2**16, the greatest first.
+  """The base-2**16 digits of a number from 0 to 1, most significant first.
 
-  Exact: so are the product with 2**16 and the fraction of a float.
+  Multiplying a float by 2**16 and taking its fraction are both exact.
   """
   digits: list[jax.Array] = []
   for _ in range(limbs):
