@@ -82,11 +82,15 @@ def take_pass(
     passes.append((WideInt.of(counts), least))
   if scores.split:
     tallies = [_of_split_leaf(scores.score, x, candidates, low) for x in scores.split]
+    none = WideInt.of(jnp.zeros(k, jnp.int32))
+    # The barriers keep compilers from computing, and exchanging, both.
     passes.append(
       lax.cond(
         is_pinned,
-        lambda: (WideInt.of(jnp.zeros(k, jnp.int32)), _least(tallies)),
-        lambda: (_counts(scores.split, tallies, k), jnp.asarray(GREATEST)),
+        lambda: lax.optimization_barrier((none, _least(tallies))),
+        lambda: lax.optimization_barrier(
+          (_counts(scores.split, tallies, k), jnp.asarray(GREATEST))
+        ),
       )
     )
   reached, least = passes[0]
