@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gsm_optax._saliency import Saliency, Scoring, check_smoothing
-from gsm_optax._threshold import check_density, find_threshold, quota, reaches
+from gsm_optax._threshold import check_density, find_threshold, reaches
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
@@ -58,8 +58,7 @@ def top_saliency(
     is_placeholder = not any(hasattr(leaf, "shape") for leaf in leaves)
     if not is_placeholder:
       n = sum(leaf.size for leaf in prunable_leaves(prunable, params))
-      if not callable(density):
-        quota(density, n)
+      check_density(density, n)
     average = None
     if smoothing is not None:
       average = params if is_placeholder else _zeros_for(prunable, params)
@@ -79,9 +78,14 @@ def top_saliency(
     weights = structure.flatten_up_to(params)
     chosen = structure.flatten_up_to(prunable_tree(prunable, params))
     places = [i for i, leaf in enumerate(leaves) if not is_hole(leaf) and chosen[i]]
-    prunable_leaves(True, [weights[i] for i in places])  # raises if one is not prunable
-    averages = leaves if smoothing is None else match(state.average, gradients)
-    scored = [scoring.operands(leaves[i], weights[i], averages[i]) for i in places]
+    kernels = prunable_leaves(True, [weights[i] for i in places])
+    averages = [None] * len(leaves)
+    if smoothing is not None:
+      averages = match(state.average, gradients)
+    scored = [
+      scoring.operands(leaves[i], kernel, averages[i])
+      for i, kernel in zip(places, kernels, strict=True)
+    ]
     threshold, _ = find_threshold(
       [operands for operands, _ in scored],
       scoring.score,

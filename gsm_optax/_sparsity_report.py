@@ -3,10 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import jax
-
 from gsm_optax._threshold import count_nonzero
-from gsm_optax._trees import Prunable, path_name, prunable_leaves, prunable_tree
+from gsm_optax._trees import Prunable, named_prunable_leaves
 
 
 @dataclass(frozen=True)
@@ -117,13 +115,9 @@ def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport
     -----------------------------------------
     total   4.0× smaller     4     1   25.00%
   """
-  prunable_leaves(prunable, params)
-  mask = jax.tree.leaves(prunable_tree(prunable, params))
-  leaves: list[tuple[Any, Any]] = jax.tree_util.tree_leaves_with_path(params)
   return SparsityReport(
     tuple(
-      LayerSparsity(path_name(path), tuple(leaf.shape), leaf.size, count_nonzero(leaf))
-      for (path, leaf), keep in zip(leaves, mask, strict=True)
-      if keep
+      LayerSparsity(name, tuple(leaf.shape), leaf.size, count_nonzero(leaf))
+      for name, leaf in named_prunable_leaves(prunable, params)
     )
   )

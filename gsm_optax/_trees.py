@@ -77,7 +77,12 @@ def _as_bool(value: Any) -> bool:
 
 
 def prunable_leaves(prunable: Prunable, params: Any) -> list[Any]:
-  """The prunable leaves of `params`, in tree order.
+  """The leaves of `named_prunable_leaves`."""
+  return [leaf for _, leaf in named_prunable_leaves(prunable, params)]
+
+
+def named_prunable_leaves(prunable: Prunable, params: Any) -> list[tuple[str, Any]]:
+  """The names and the prunable leaves of `params`, in tree order.
 
   Raises:
     ValueError: if nothing is prunable, or if a prunable leaf is neither floating-point
@@ -86,14 +91,14 @@ def prunable_leaves(prunable: Prunable, params: Any) -> list[Any]:
   mask = prunable_tree(prunable, params)
   leaves: list[tuple[Any, Any]] = jax.tree_util.tree_leaves_with_path(params)
   chosen = [
-    (path, leaf)
+    (path_name(path), leaf)
     for (path, leaf), keep in zip(leaves, jax.tree.leaves(mask), strict=True)
     if keep
   ]
-  for path, leaf in chosen:
+  for name, leaf in chosen:
     if not jnp.issubdtype(getattr(leaf, "dtype", object), jnp.inexact):
       raise ValueError(
-        f"The prunable leaf {path_name(path)!r} holds"
+        f"The prunable leaf {name!r} holds"
         f" {getattr(leaf, 'dtype', type(leaf).__name__)}, but only floating-point"
         " weights can be pruned: leave it out with `prunable`."
       )
@@ -103,7 +108,7 @@ def prunable_leaves(prunable: Prunable, params: Any) -> list[Any]:
       " default the leaves with two or more dimensions are prunable: name others with"
       " `prunable`."
     )
-  return [leaf for _, leaf in chosen]
+  return chosen
 
 
 def match(tree: Any, updates: Any) -> list[Any]:

@@ -5,7 +5,7 @@ Start with the README beside this file.
 
 from gsm_optax._threshold._find import find_threshold, global_threshold, reaches
 from gsm_optax._threshold._largest import count_nonzero, largest
-from gsm_optax._threshold._quota import check_density, quota
+from gsm_optax._threshold._quota import check_density
 
 __all__ = [
   "check_density",
@@ -13,6 +13,5 @@ __all__ = [
   "find_threshold",
   "global_threshold",
   "largest",
-  "quota",
   "reaches",
 ]

@@ -10,14 +10,19 @@ from gsm_optax._checks import is_known
 from gsm_optax._threshold._wide_int import WideInt, floor_of_share
 
 
-def check_density(density: Any) -> None:
+def check_density(density: Any, n: int | None = None) -> None:
   """Raises a ValueError if the value is known not to be a density.
 
   A traced scalar or a schedule cannot be checked; `quota` clips its value.
+
+  Args:
+    density: the value to check.
+    n: the number of prunable weights, if known; a Python number must keep at least one.
   """
   if callable(density):
     return
-  if isinstance(density, jax.Array | np.ndarray):
+  is_array = isinstance(density, jax.Array | np.ndarray)
+  if is_array:
     if density.shape:
       raise ValueError(f"`density` must be a scalar, but has shape {density.shape}.")
     if not is_known(density):
@@ -32,6 +37,11 @@ def check_density(density: Any) -> None:
     raise ValueError(
       f"`density` must be in (0, 1], but it is {density}. It is the share of the"
       " prunable weights to keep: 0.1 keeps a tenth of them, a compression of 10."
+    )
+  if n is not None and not is_array and not floor_of_share(density, n):
+    raise ValueError(
+      f"`density` {density} of {n} prunable weights is less than one weight. Use at"
+      f" least 1/{n} = {1 / n:.3g}."
     )
 
 
@@ -50,14 +60,8 @@ def quota(density: Any, n: int) -> WideInt:
   if callable(density):
     raise ValueError("`density` is a schedule; pass its value at one step.")
   if not isinstance(density, jax.Array | np.ndarray):
-    check_density(density)
-    q = floor_of_share(density, n)
-    if not q:
-      raise ValueError(
-        f"`density` {density} of {n} prunable weights is less than one weight. Use at"
-        f" least 1/{n} = {1 / n:.3g}."
-      )
-    return WideInt.of(q)
+    check_density(density, n)
+    return WideInt.of(floor_of_share(density, n))
   density = jnp.asarray(density)
   if density.shape:
     raise ValueError(f"`density` must be a scalar, but has shape {density.shape}.")
