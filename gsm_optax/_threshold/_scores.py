@@ -47,6 +47,7 @@ class Scores(NamedTuple):
     small: list[Leaf] = []
     whole: list[Leaf] = []
     split: list[Leaf] = []
+    leaves = [leaf for leaf in leaves if leaf[0].size]
     for leaf in leaves:
       size = leaf[0].size
       if size >= 1 << 31 or any(is_partitioned(x) or varying_axes(x) for x in leaf):

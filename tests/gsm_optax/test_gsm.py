@@ -112,6 +112,17 @@ def test_an_active_weight_whose_gradient_is_zero_has_the_decay_of_active_ones():
   np.testing.assert_allclose(updates, -gradients - 0.1)
 
 
+@pytest.mark.parametrize("empty", [(0, 5), (5, 0), (0, 0)])
+def test_an_empty_leaf_changes_nothing(empty):
+  params = {"kernel": jnp.array([[1.0, -2.0], [3.0, 4.0]])}
+  gradients = {"kernel": jnp.array([[5.0, 1.0], [-1.0, 1.0]])}
+  tx = keep_top_saliency(0.5)
+  alone, _ = tx.update(gradients, tx.init(params), params)
+  params["empty"] = gradients["empty"] = jnp.zeros(empty)
+  updates, _ = tx.update(gradients, tx.init(params), params)
+  chex.assert_trees_all_equal(updates, {**alone, "empty": jnp.zeros(empty)})
+
+
 def test_without_momentum_it_is_sgd_without_momentum():
   gradients = [random_tree(seed) for seed in range(1, 6)]
   is_kernel = {name: "kernel" in name for name in PARAMS}
