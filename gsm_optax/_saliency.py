@@ -137,7 +137,8 @@ def _checked(saliency: Saliency, gradient: jax.Array, weight: jax.Array) -> jax.
       f" {shape}."
     )
   scores = scores.astype(jnp.float32)
-  return jnp.where(scores <= 0, 0.0, scores)  # -0.0 becomes 0 too
+  # By the sign bit, -0.0 included: a comparison of floats may flush subnormals.
+  return jnp.where(jnp.signbit(scores) & ~jnp.isnan(scores), 0.0, scores)
 
 
 def check_smoothing(smoothing: Any) -> None:

@@ -176,3 +176,17 @@ def test_inject_hyperparams_takes_the_default_and_a_named_saliency():
     updates, _ = tx.update(GRADIENTS, tx.init(WEIGHTS), WEIGHTS)
     same, _ = expected.update(GRADIENTS, expected.init(WEIGHTS), WEIGHTS)
     chex.assert_trees_all_close(updates, same, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "saliency", [gsm_optax.magnitude, gsm_optax.gradient_magnitude]
+)
+def test_scores_that_are_subnormal_are_told_apart(saliency):
+  values = jnp.array([[3e-39, 2e-39], [1e-39, 0.0]], jnp.float32)
+  tx = keep_top_saliency(0.25, saliency=saliency)
+  updates, state = jax.jit(tx.update)(values, tx.init(values), values)
+  bits = np.asarray(values).view(np.int32)
+  assert np.asarray(state.threshold).view(np.int32) == bits[0, 0]
+  np.testing.assert_array_equal(
+    np.asarray(updates).view(np.int32), [[bits[0, 0], 0], [0, 0]]
+  )
