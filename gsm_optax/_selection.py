@@ -78,13 +78,13 @@ def top_saliency(
     weights = structure.flatten_up_to(params)
     chosen = structure.flatten_up_to(prunable_tree(prunable, params))
     places = [i for i, leaf in enumerate(leaves) if not is_hole(leaf) and chosen[i]]
-    kernels = prunable_leaves(True, [weights[i] for i in places])
+    prunables = prunable_leaves(True, [weights[i] for i in places])
     averages = [None] * len(leaves)
     if smoothing is not None:
       averages = match(state.average, gradients)
     scored = [
-      scoring.operands(leaves[i], kernel, averages[i])
-      for i, kernel in zip(places, kernels, strict=True)
+      scoring.operands(leaves[i], weight, averages[i])
+      for i, weight in zip(places, prunables, strict=True)
     ]
     threshold, _ = find_threshold(
       [operands for operands, _ in scored],

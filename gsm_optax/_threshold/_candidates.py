@@ -22,13 +22,13 @@ NARROW = 5 * BINADE // 4
 """Brackets up to this width are narrow enough to interpolate in."""
 
 EVEN_AFTER = 6
-"""Passes after which candidates divide the bracket evenly, whatever it holds."""
+"""Passes after which candidates divide a narrow bracket evenly."""
 
 AROUND_START = np.array([1 / 3.5, 1 / 1.5, 1 / 1.1, 1, 1.1, 1.5, 3.5], np.float32)
 """The first candidates, as multiples of the start."""
 
 SPREAD = np.array([-3, -1.4, -0.7, -0.3, 0.3, 0.7, 1.4, 3], np.float32)
-"""Candidates about the predicted threshold, in standard errors.
+"""Candidates about the predicted threshold, in multiples of the prediction's error.
 
 With one more, a pass has nine: three counts of up to 1023 fit into an int32.
 """
@@ -65,7 +65,7 @@ def first_candidates(start: jax.Array) -> jax.Array:
 
 
 def next_candidates(
-  bracket: Bracket, rank: WideInt, size: int, missed: jax.Array
+  bracket: Bracket, rank: WideInt, size: int, evenly: jax.Array
 ) -> jax.Array:
   """Nine patterns inside the bracket, in ascending order.
 
@@ -75,7 +75,7 @@ def next_candidates(
     bracket: where the threshold is.
     rank: its rank among all scores.
     size: the number of all scores.
-    missed: whether the last interpolation missed.
+    evenly: whether to divide a narrow bracket evenly, instead of interpolating.
   """
   low, high = bracket.low, bracket.high
   width = high - low
@@ -86,7 +86,7 @@ def next_candidates(
   down = high - jnp.minimum(outward[::-1], high)
   up = low + jnp.minimum(outward, INFINITY - low)
   wide = jnp.where(low <= 1, down, jnp.where(high > INFINITY, up, even))
-  near = jnp.where(missed, even, _predicted(bracket, rank, size))
+  near = jnp.where(evenly, even, _predicted(bracket, rank, size))
   candidates = jnp.where(width > NARROW, wide, near).astype(jnp.int32)
   candidates = jnp.concatenate([low[None], candidates])
   return jnp.clip(candidates, low + 1, high - 1)
@@ -103,6 +103,7 @@ def _predicted(bracket: Bracket, rank: WideInt, size: int) -> jax.Array:
   place = jnp.where(jnp.isfinite(place), place, share)
   variance = share * (1 - share)
   width = (bracket.high - bracket.low).astype(jnp.float32) / BINADE
+  # That of a rank among so many, and one of the interpolation, which grows with width.
   error = jnp.sqrt(variance / (inside + 1)) + 0.06 * variance * width
   places = jnp.clip(place + jnp.minimum(error, 0.35) * SPREAD, 0, 1)
   return lax.bitcast_convert_type(bottom + places * (top - bottom), jnp.int32)

@@ -1,6 +1,5 @@
 """One pass over all scores: how many reach each candidate, and the least of some."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,16 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from gsm_optax._threshold._scores import (
   Leaf,
   Scores,
   as_it_lies,
   in_rows,
-  is_partitioned,
   signed_pattern,
   varying_axes,
+  within_devices,
 )
 from gsm_optax._threshold._wide_int import WideInt, sum_exactly
 
@@ -81,7 +79,10 @@ def take_pass(
     )
     passes.append((WideInt.of(counts), least))
   if scores.split:
-    tallies = [_of_split_leaf(scores.score, x, candidates, low) for x in scores.split]
+    tallies = [
+      _scored_anew(scores.score, *within_devices(leaf), candidates, low, _reduce)
+      for leaf in scores.split
+    ]
     none = WideInt.of(jnp.zeros(k, jnp.int32))
     # The barriers keep compilers from computing, and exchanging, both.
     passes.append(
@@ -130,11 +131,7 @@ def _over_whole_leaves(
   joined, whole, candidates, low = operands
   tallies = [_tally(rows, candidates, low, 1, reduce) for rows in joined]
   for leaf in whole:
-    arrays, axis = arrange(leaf)
-    # Without it the compiler computes all scores before the loop, and keeps them.
-    arrays, at, above = lax.optimization_barrier((arrays, candidates, low))
-    pattern = signed_pattern(score(*arrays))
-    tallies.append(_tally(pattern, at, above, axis, reduce))
+    tallies.append(_scored_anew(score, *arrange(leaf), candidates, low, reduce))
   groups: dict[int, list[Tally]] = defaultdict(list)
   for tally in tallies:
     groups[tally.fields].append(tally)
@@ -154,6 +151,22 @@ def _as_vectors(tallies: list[Tally], k: int) -> list[jax.Array]:
   return [*Tally(counts, least, tallies[0].fields).unpacked(k), least]
 
 
+def _scored_anew(
+  score: Callable[..., jax.Array],
+  arrays: Leaf,
+  axis: int,
+  candidates: jax.Array,
+  low: jax.Array,
+  reduce: Reduce,
+) -> Tally:
+  """The tally of a leaf whose scores are not kept.
+
+  Without the barrier the compiler would compute them before the loop, and keep them.
+  """
+  arrays, candidates, low = lax.optimization_barrier((arrays, candidates, low))
+  return _tally(signed_pattern(score(*arrays)), candidates, low, axis, reduce)
+
+
 def _tally(
   pattern: jax.Array, candidates: jax.Array, low: jax.Array, axis: int, reduce: Reduce
 ) -> Tally:
@@ -168,42 +181,9 @@ def _tally(
       for i in range(first, min(first + fields, k))
     ]
     words.append(sum(parts[1:], start=parts[0]))
-  above = jnp.where(pattern >= low, pattern, GREATEST)
-  *counts, least = reduce([*words, above], axis)
+  reaching = jnp.where(pattern >= low, pattern, GREATEST)
+  *counts, least = reduce([*words, reaching], axis)
   return Tally(counts, least, fields)
-
-
-def _of_split_leaf(
-  score: Callable[..., jax.Array], leaf: Leaf, candidates: jax.Array, low: jax.Array
-) -> Tally:
-  """Counts along parts of the last axis that each lie on one device.
-
-  Devices split an axis evenly, however many they are. So the axis is cut into as many
-  pieces as the mesh may split it into, and no data moves.
-  """
-  arrays, at, above = lax.optimization_barrier((leaf, candidates, low))
-  pattern = signed_pattern(score(*arrays))
-  if not pattern.ndim:
-    pattern = pattern[None]
-  elif is_partitioned(pattern):
-    *leading, last = pattern.shape
-    sharding = jax.typeof(pattern).sharding
-    pieces = math.gcd(last, sharding.mesh.size)
-    out: NamedSharding | None = None
-    if sharding.mesh.are_all_axes_explicit:
-      # With its mesh: that of `jax.set_mesh` may be another, or there may be none.
-      out = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec, None))
-    cut = (*leading, pieces, last // pieces)
-    pattern = jnp.reshape(pattern, cut, out_sharding=out)
-
-  def reduce(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
-    return lax.platform_dependent(
-      arrays,
-      tpu=partial(reduce_apart, axis=axis),
-      default=partial(reduce_together, axis=axis),
-    )
-
-  return _tally(pattern, at, above, pattern.ndim - 1, reduce)
 
 
 def _counts(leaves: list[Leaf], tallies: list[Tally], k: int) -> WideInt:
@@ -228,6 +208,14 @@ def _least(tallies: list[Tally]) -> jax.Array:
   return least
 
 
+def _reduce(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
+  return lax.platform_dependent(
+    arrays,
+    tpu=partial(reduce_apart, axis=axis),
+    default=partial(reduce_together, axis=axis),
+  )
+
+
 def reduce_together(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
   """One reduction of all arrays: quick on CPUs and GPUs."""
 
@@ -241,6 +229,6 @@ def reduce_together(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
 
 def reduce_apart(arrays: list[jax.Array], axis: int) -> list[jax.Array]:
   """One reduction per array, which the compiler fuses: quick on TPUs."""
-  *words, above = arrays
+  *words, reaching = arrays
   sums = [jnp.sum(word, axis=axis, dtype=jnp.int32) for word in words]
-  return [*sums, jnp.min(above, axis=axis)]
+  return [*sums, jnp.min(reaching, axis=axis)]

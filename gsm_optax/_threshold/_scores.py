@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 SMALL = 1 << 19
 """Leaves with fewer scores are joined: each would cost a kernel in every pass."""
@@ -67,7 +68,7 @@ class Scores(NamedTuple):
 
 
 def _join(patterns: list[jax.Array]) -> jax.Array:
-  """All patterns in rows of one array, and zeros, which reach nothing, at its end."""
+  """All patterns in rows of one array, and zeros, which reach no candidate, behind."""
   parts = [pattern.reshape(-1) for pattern in patterns]
   joined = lax.platform_dependent(parts, cpu=_written_in_turn, default=_concatenated)
   return joined.reshape(-1, ROW)
@@ -127,6 +128,31 @@ def as_it_lies(leaf: Leaf) -> tuple[Leaf, int]:
     return leaf, len(shape) - 2
   cut = (*leading, rows // lengths[-1], lengths[-1], columns)
   return tuple(x.reshape(cut) for x in leaf), len(shape) - 1
+
+
+def within_devices(leaf: Leaf) -> tuple[Leaf, int]:
+  """The leaf with its last axis in parts that each lie on one device, and their axis.
+
+  Devices split an axis evenly, however many they are. So the axis is cut into as many
+  pieces as the mesh may split it into, and no data moves.
+  """
+  shape = leaf[0].shape
+  if not shape:
+    return tuple(x.reshape(1) for x in leaf), 0
+  if not any(is_partitioned(x) for x in leaf):
+    return leaf, len(shape) - 1
+  return tuple(_cut_last_axis(x) for x in leaf), len(shape)
+
+
+def _cut_last_axis(array: jax.Array) -> jax.Array:
+  *leading, last = array.shape
+  sharding = jax.typeof(array).sharding
+  pieces = math.gcd(last, sharding.mesh.size)
+  out: NamedSharding | None = None
+  if sharding.mesh.are_all_axes_explicit:
+    # With its mesh: that of `jax.set_mesh` may be another, or there may be none.
+    out = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec, None))
+  return jnp.reshape(array, (*leading, pieces, last // pieces), out_sharding=out)
 
 
 def global_size(array: Any) -> int:

@@ -31,7 +31,6 @@ class State(NamedTuple):
     rank: of the threshold among all scores; after the first pass, NaN count as greater
       than all numbers.
     candidates: int32 (k,), patterns at which the next pass counts.
-    missed: whether the last pass left most of the scores in the bracket.
     passes: int32, how many there were.
     answer: int32, the threshold's pattern, or `UNKNOWN`.
   """
@@ -39,7 +38,6 @@ class State(NamedTuple):
   bracket: Bracket
   rank: WideInt
   candidates: jax.Array
-  missed: jax.Array
   passes: jax.Array
   answer: jax.Array
 
@@ -50,7 +48,6 @@ def init(size: int, rank: WideInt, start: jax.Array) -> State:
     Bracket(jnp.int32(0), jnp.asarray(GREATEST), WideInt.of(size), WideInt.of(0)),
     rank,
     first_candidates(start),
-    jnp.asarray(False),
     jnp.int32(0),
     jnp.asarray(UNKNOWN),
   )
@@ -61,17 +58,17 @@ def step(scores: Scores, state: State) -> State:
   pinned = _is_pinned(state.bracket, state.rank)
   reached, least = take_pass(scores, state.candidates, state.bracket.low, pinned)
   is_first = state.passes == 0
+  # The last of the first candidates is one that only NaN reach.
   rank = WideInt.where(is_first, state.rank.plus(reached[-1]), state.rank)
   bracket = narrowed(state.bracket, rank, state.candidates, reached, least)
   passes = state.passes + 1
-  missed = ~is_first & _most_are_left(bracket, state.bracket)
+  evenly = ~is_first & _most_are_left(bracket, state.bracket) | (passes >= EVEN_AFTER)
   is_score = bracket.low == least
   is_known = (bracket.high - bracket.low == 1) | (is_score & _is_pinned(bracket, rank))
   return State(
     bracket,
     rank,
-    next_candidates(bracket, rank, scores.size, missed | (passes >= EVEN_AFTER)),
-    missed,
+    next_candidates(bracket, rank, scores.size, evenly),
     passes,
     jnp.where(pinned, least, jnp.where(is_known, bracket.low, UNKNOWN)),
   )
