@@ -35,8 +35,9 @@ from experiments.benchmarks.exactness import exactness
 from experiments.benchmarks.timing import Deadline, keep_freed_memory
 from experiments.benchmarks.trees import shapes_of
 from experiments.benchmarks.update import sentence, updates
-from experiments.benchmarks.whole_step import CLASSES, Training, whole_step
-from experiments.surroundings import surroundings, write_json
+from experiments.benchmarks.whole_step import NETWORKS, Training, whole_step
+from experiments.run.files import write_json
+from experiments.run.surroundings import surroundings
 
 PARTS = {"exactness": 0.2, "update": 0.5, "step": 1.0}
 """Each part, and the share that it may have of the time that is left when it begins."""
@@ -71,7 +72,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
   )
   add("--seeds", type=int, default=8, help="of the comparisons (8)")
   add("--density", type=float, default=0.1, help="share of the weights to keep (0.1)")
-  add("--model", choices=CLASSES, default="resnet50", help="to train (resnet50)")
+  add("--model", choices=NETWORKS, default="resnet50", help="to train (resnet50)")
   add("--batch-size", type=int, default=128, help="of its step (128)")
   add("--image-size", type=int, default=224, help="in pixels (224)")
   add("--dtype", choices=("bfloat16", "float32"), default="bfloat16")

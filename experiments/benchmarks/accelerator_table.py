@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from experiments.markdown import table
+
 _UPDATE = {
   "SGD": "SGD",
   "SGD with clip_by_global_norm": "clip + SGD",
@@ -63,7 +65,7 @@ def _update_table(update: dict[str, Any]) -> str:
     *(f"{title}, ms" for title in _UPDATE.values()),
     "compiling clip + SGD → `gsm`, s",
   ]
-  lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+  rows: list[list[str]] = []
   for row in sorted(update["rows"], key=lambda row: row["weights"]):
     seconds = row["seconds"]
     compiling = row["compile_seconds"]
@@ -75,8 +77,8 @@ def _update_table(update: dict[str, Any]) -> str:
       f"{compiling['SGD with clip_by_global_norm']:.1f}"
       f" → {compiling['gsm_optax.gsm']:.1f}",
     ]
-    lines.append(f"| {' | '.join(cells)} |")
-  return "\n".join(lines)
+    rows.append(cells)
+  return table(head, rows)
 
 
 def _milliseconds(seconds: float | None) -> str:
@@ -103,8 +105,7 @@ def _step_table(step: dict[str, Any]) -> str:
       cells.append(f"{_milliseconds(step['seconds'][name])} ms")
     else:
       cells.append(f"{ratio:.3f} ×")
-  lines = [f"| {' | '.join(row)} |" for row in (head, cells)]
-  return "\n".join([lines[0], "|---" * len(head) + "|", lines[1]])
+  return table(head, [cells])
 
 
 def step_sentence(plain: dict[str, Any], graphs: dict[str, Any]) -> str:

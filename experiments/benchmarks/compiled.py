@@ -41,7 +41,8 @@ from experiments.benchmarks.targets import (
   place,
   prepare,
 )
-from experiments.surroundings import surroundings, write_json
+from experiments.run.files import write_json
+from experiments.run.surroundings import surroundings
 
 DENSITY = 0.1
 RESULTS = Path("experiments/results/compiled")

@@ -6,6 +6,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from experiments.markdown import table
+
 _HEADINGS = (
   *("target", "network", "leaves", "passes", "kernels: a pass"),
   *("kernels: an update, gsm / clip", "seconds to compile, gsm / clip"),
@@ -17,9 +19,7 @@ _TARGETS = {"h100": "H100", "v5e": "TPU v5e", "cpu": "CPU"}
 
 def compiled_table(results: dict[str, Any]) -> str:
   """A Markdown table of ``compiled.json``."""
-  lines = [f"| {' | '.join(_HEADINGS)} |", "|---" * len(_HEADINGS) + "|"]
-  lines += [f"| {' | '.join(_cells(row))} |" for row in results["rows"]]
-  return "\n".join(lines)
+  return table(_HEADINGS, [_cells(row) for row in results["rows"]])
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -21,12 +21,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.configs import PRESETS
-from experiments.data import load
-from experiments.devices import batch_mesh, replicate, split
-from experiments.jobs import base_phase, build_model, gsm_phase
-from experiments.surroundings import surroundings, write_json
-from experiments.training import TrainState, make_train_step
+from experiments import datasets, models
+from experiments.configs import recipes
+from experiments.configs.recipe import Phase
+from experiments.run.files import write_json
+from experiments.run.surroundings import surroundings
+from experiments.train.devices import batch_mesh, replicate, split
+from experiments.train.kernels import is_kernel
+from experiments.train.optimizers import Task
+from experiments.train.step import TrainState, make_train_step
 from gsm_optax import first_order_taylor
 from gsm_optax._threshold import find_threshold
 
@@ -59,7 +62,7 @@ def count_passes(density: float) -> optax.GradientTransformation:
 
   def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
     pairs = zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True)
-    kernels = [(gradient, weight) for gradient, weight in pairs if weight.ndim > 1]
+    kernels = [(gradient, weight) for gradient, weight in pairs if is_kernel(weight)]
     return updates, find_threshold(kernels, first_order_taylor, density, state[0])
 
   return optax.GradientTransformation(init, update)
@@ -67,19 +70,24 @@ def count_passes(density: float) -> optax.GradientTransformation:
 
 def measure(benchmark: Benchmark, name: str, batch_size: int) -> dict[str, Any]:
   """One model's passes and thresholds."""
-  config = PRESETS[f"{name}-mnist"]
-  data = load("mnist", benchmark.data_dir)
-  steps_per_epoch = len(data.train_labels) // batch_size
-  model = build_model(config, data)
-  base, gsm = base_phase(config, steps_per_epoch), gsm_phase(config, steps_per_epoch)
-  counted = optax.chain(count_passes(config.density), gsm.tx)
+  recipe = recipes()[f"{name}-mnist"]
+  data: Any = datasets.load("mnist", benchmark.data_dir)
+  steps_per_epoch = data.train_size // batch_size
+  model = models.load(name, data.image_shape, data.num_classes)
+
+  def optimizer(phase: Phase) -> optax.GradientTransformation:
+    schedule = phase.schedule.build(phase.epochs, steps_per_epoch)
+    return phase.optimizer.build(Task(schedule, recipe.density, steps_per_epoch))
+
+  base, gsm = optimizer(recipe.base), optimizer(recipe.gsm)
+  counted = optax.chain(count_passes(recipe.density), gsm)
   rng = np.random.default_rng(benchmark.seed)
   mesh = batch_mesh()
   params, batch_stats = replicate(model.init(jax.random.key(benchmark.seed)), mesh)
   train = data.train_images, data.train_labels
   observed: list[tuple[float, int]] = []
   state = TrainState(params, batch_stats, None)
-  for tx, steps in ((base.tx, steps_per_epoch), (counted, 2 * benchmark.steps)):
+  for tx, steps in ((base, steps_per_epoch), (counted, 2 * benchmark.steps)):
     state = state._replace(opt_state=replicate(tx.init(state.params), mesh))
     train_step = make_train_step(model, tx)
     step = jax.jit(
@@ -99,7 +107,7 @@ def measure(benchmark: Benchmark, name: str, batch_size: int) -> dict[str, Any]:
   return {
     "model": name,
     "batch_size": batch_size,
-    "density": config.density,
+    "density": recipe.density,
     "mean_passes": passes.mean(),
     "passes": {int(n): int((passes == n).sum()) for n in np.unique(passes)},
     "standard_deviation_of_log_change": change.std(),

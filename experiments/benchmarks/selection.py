@@ -37,7 +37,8 @@ from experiments.benchmarks.trees import (
   make_tree,
   shapes_of,
 )
-from experiments.surroundings import surroundings, write_json
+from experiments.run.files import write_json
+from experiments.run.surroundings import surroundings
 
 
 @dataclass(frozen=True)

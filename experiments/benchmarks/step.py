@@ -33,18 +33,19 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from experiments import models
 from experiments.benchmarks.optimisers import optimisers
 from experiments.benchmarks.timing import side_by_side
-from experiments.models import LeNet5, LeNet300, ResNet20, from_nnx
-from experiments.surroundings import surroundings, write_json
-from experiments.training import TrainState, make_train_step
+from experiments.run.files import write_json
+from experiments.run.surroundings import surroundings
+from experiments.train.step import TrainState, make_train_step
 
-CASES = {
-  "lenet300": (LeNet300, (28, 28, 1), 256, 1 / 60),
-  "lenet5": (LeNet5, (28, 28, 1), 64, 1 / 125),
-  "resnet20": (ResNet20, (32, 32, 3), 64, 1 / 10),
+CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...], int, float]] = {
+  "lenet300": ("lenet300", {}, (28, 28, 1), 256, 1 / 60),
+  "lenet5": ("lenet5", {}, (28, 28, 1), 64, 1 / 125),
+  "resnet20": ("resnet_cifar", {"depth": 20}, (32, 32, 3), 64, 1 / 10),
 }
-"""Model, image shape, batch size and density of each case."""
+"""Network, its options, image shape, batch size and density of each case."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Benchmark:
 
 def jax_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
   """A function for each optimiser that makes some steps and returns the last state."""
-  make, shape, batch_size, density = CASES[case]
-  model = from_nnx(lambda rngs: make(shape, 10, rngs))
+  network, options, shape, batch_size, density = CASES[case]
+  model = models.load(network, shape, 10, options)
   params, batch_stats = model.init(jax.random.key(0))
   rng = np.random.default_rng(0)
   batches = [
@@ -111,7 +112,7 @@ def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
   torch: Any = importlib.import_module("torch")
   nn = torch.nn
 
-  _, shape, batch_size, density = CASES[case]
+  _, _, shape, batch_size, density = CASES[case]
   batches = [
     (torch.randn(batch_size, 1, *shape[:2]), torch.randint(0, 10, (batch_size,)))
     for _ in range(steps)
@@ -202,7 +203,7 @@ def main() -> None:
   rows: list[dict[str, Any]] = []
   for case in benchmark.models:
     seconds, ratios, spread = measure(case, benchmark)
-    _, _, batch_size, density = CASES[case]
+    *_, batch_size, density = CASES[case]
     row = {"model": case, "batch_size": batch_size, "density": density}
     measured = {"seconds": seconds, "ratio_to_sgd": ratios, "ratios": spread}
     rows.append(row | measured)

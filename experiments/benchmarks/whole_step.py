@@ -16,15 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import models
 from experiments.benchmarks.optimisers import optimisers
 from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.trees import quick_tree
 from experiments.benchmarks.update import sentence
-from experiments.models import LeNet300, Model, ResNet20, ResNet50, from_nnx
-from experiments.training import Batch, TrainState, make_train_step
+from experiments.models import Model
+from experiments.train.step import Batch, TrainState, make_train_step
 
-CLASSES = {"resnet50": 1000, "resnet20": 10, "lenet300": 10}
-"""Of each model that can be trained here."""
+NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
+  "resnet50": ("resnet50", {}, 1000),
+  "resnet56": ("resnet_cifar", {"depth": 56}, 10),
+  "resnet20": ("resnet_cifar", {"depth": 20}, 10),
+  "lenet300": ("lenet300", {}, 10),
+}
+"""What can be trained here: the network, its options, and the number of classes."""
 
 ALTERNATIVES = ("GSM by lax.top_k", "GSM by jnp.sort")
 """Left out if the time gets short."""
@@ -41,18 +47,14 @@ class Training:
   image_size: int
   batch_size: int
   dtype: str
-  """To compute in; ResNet-50 alone has a choice."""
+  """To compute in; the LeNet has no choice."""
 
   def build(self) -> tuple[Model, list[Batch]]:
     """The model and its batches."""
     shape = (self.image_size, self.image_size, 3)
-    classes = CLASSES[self.model]
-
-    def make(rngs: Any) -> Any:
-      if self.model == "resnet50":
-        return ResNet50(shape, classes, rngs, jnp.dtype(self.dtype))
-      others = {"resnet20": ResNet20, "lenet300": LeNet300}
-      return others[self.model](shape, classes, rngs)
+    network, options, classes = NETWORKS[self.model]
+    if self.model != "lenet300":
+      options = {**options, "dtype": self.dtype}
 
     @jax.jit
     def batch(key: jax.Array) -> Batch:
@@ -63,7 +65,8 @@ class Training:
       )
 
     keys = jax.random.split(jax.random.key(1), BATCHES)
-    return from_nnx(make), [batch(key) for key in keys]
+    model = models.load(network, shape, classes, options)
+    return model, [batch(key) for key in keys]
 
 
 def quick_init(model: Model) -> tuple[Any, Any]:

@@ -1,9 +1,77 @@
-"""Models of the experiments, as pure functions of their parameters."""
+"""Networks, each a module of this package that is found by its name.
+
+A module has a function or class ``build(image_shape, num_classes, rngs, **options)``,
+which makes a Flax NNX module.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
+
+from flax import nnx
 
 from experiments.models.functional import Model, from_nnx
-from experiments.models.lenet5 import LeNet5
-from experiments.models.lenet300 import LeNet300
-from experiments.models.resnet20 import ResNet20
-from experiments.models.resnet50 import ResNet50
 
-__all__ = ["LeNet5", "LeNet300", "Model", "ResNet20", "ResNet50", "from_nnx"]
+__all__ = ["Model", "ModelError", "from_nnx", "load", "names"]
+
+
+class ModelError(Exception):
+  """A network cannot be built; the message says what to do."""
+
+
+def names() -> list[str]:
+  """The modules of this package that build a network."""
+  found = [module.name for module in pkgutil.iter_modules(__path__)]
+  return [name for name in found if hasattr(_module(name), "build")]
+
+
+def load(
+  name: str,
+  image_shape: tuple[int, ...],
+  num_classes: int,
+  options: Mapping[str, Any] | None = None,
+) -> Model:
+  """The network `name` for images of a shape.
+
+  Args:
+    name: of a module of this package.
+    image_shape: height, width and channels.
+    num_classes: the number of logits.
+    options: of the module's ``build``, such as its depth.
+
+  Raises:
+    ModelError: if there is no such network, or it cannot be built so.
+  """
+  if not name.isidentifier() or name not in names():
+    raise ModelError(f"There is no network {name!r}; choose from {', '.join(names())}.")
+  build: Any = _module(name).build
+  options = dict(options or {})
+  taken = _options(build)
+  if unknown := sorted(options.keys() - set(taken)):
+    has = f"has only {', '.join(taken)}" if taken else "has none"
+    raise ModelError(f"{name} has no option {unknown[0]!r}: it {has}.")
+
+  def make(rngs: nnx.Rngs) -> Any:
+    return build(image_shape, num_classes, rngs, **options)
+
+  try:
+    return from_nnx(make)
+  except (TypeError, ValueError) as error:
+    shape = "×".join(map(str, image_shape))
+    raise ModelError(
+      f"{name} cannot be built for images of {shape}: {error}"
+    ) from error
+
+
+def _options(build: Any) -> list[str]:
+  """The names of the options of a module's ``build``."""
+  # Flax hides the signature of a class.
+  function = build.__init__ if inspect.isclass(build) else build
+  names = [*inspect.signature(function).parameters]
+  return names[names.index("rngs") + 1 :]
+
+
+def _module(name: str) -> Any:
+  return importlib.import_module(f"{__name__}.{name}")

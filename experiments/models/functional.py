@@ -1,10 +1,26 @@
 """A Flax NNX module as pure functions of its parameters."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from flax import nnx
+
+
+class Apply(Protocol):
+  """A network as a function."""
+
+  def __call__(
+    self,
+    params: Any,
+    batch_stats: Any,
+    images: jax.Array,
+    train: bool,
+    momentum: jax.Array | None = None,
+    /,
+  ) -> tuple[jax.Array, Any]:
+    """``(logits, batch_stats)``; `momentum` takes the place of BatchNorm's own."""
+    ...
 
 
 class Model(NamedTuple):
@@ -16,7 +32,7 @@ class Model(NamedTuple):
   """
 
   init: Callable[[jax.Array], tuple[Any, Any]]
-  apply: Callable[[Any, Any, jax.Array, bool], tuple[jax.Array, Any]]
+  apply: Apply
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
@@ -33,13 +49,27 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     return pure(make(nnx.Rngs(key)))
 
   def apply(
-    params: Any, batch_stats: Any, images: jax.Array, train: bool
+    params: Any,
+    batch_stats: Any,
+    images: jax.Array,
+    train: bool,
+    momentum: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
     module: Any = nnx.merge(definition, params, batch_stats)
     module.set_attributes(
       deterministic=not train, use_running_average=not train, raise_if_not_found=False
     )
+    norms = _batch_norms(module) if momentum is not None else []
+    for norm in norms:
+      norm.momentum = nnx.data(momentum)
     logits = module(images)
+    for norm in norms:
+      # No array beside the statistics when they are split off.
+      norm.momentum = nnx.static(0.0)
     return logits, pure(module)[1]
 
   return Model(init, apply)
+
+
+def _batch_norms(module: nnx.Module) -> list[Any]:
+  return [part for _, part in nnx.iter_graph(module) if isinstance(part, nnx.BatchNorm)]

@@ -19,3 +19,6 @@ class LeNet300(nnx.Module):
     x = nnx.relu(self.dense1(x))
     x = nnx.relu(self.dense2(x))
     return self.dense3(x)
+
+
+build = LeNet300

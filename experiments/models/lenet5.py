@@ -14,6 +14,8 @@ class LeNet5(nnx.Module):
 
   def __init__(self, image_shape: tuple[int, ...], num_classes: int, rngs: nnx.Rngs):
     height, width, channels = image_shape
+    if height < 16 or width < 16 or height % 4 or width % 4:
+      raise ValueError("height and width must be multiples of 4, and 16 or more.")
     rows, columns = (((length - 4) // 2 - 4) // 2 for length in (height, width))
     self.conv1 = ConvMaxPool(channels, 20, (5, 5), padding="VALID", rngs=rngs)
     self.conv2 = ConvMaxPool(20, 50, (5, 5), padding="VALID", rngs=rngs)
@@ -27,3 +29,6 @@ class LeNet5(nnx.Module):
     x = x.reshape(x.shape[0], -1)
     x = nnx.relu(self.dense1(x))
     return self.dense2(x)
+
+
+build = LeNet5

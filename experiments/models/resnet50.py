@@ -67,3 +67,6 @@ class ResNet50(nnx.Module):
     for block in self.blocks:
       x = block(x)
     return self.dense(x.mean(axis=(1, 2))).astype("float32")
+
+
+build = ResNet50

@@ -1,0 +1,86 @@
+"""Which numbers a recipe may have."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from experiments.configs.recipe import Recipe, numbers
+from experiments.train.optimizers import GSM, GradualMagnitude
+
+
+class ConfigError(Exception):
+  """A number that no run can have; the message names it."""
+
+
+RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+  (
+    ("batch_size", "evaluate_every", "every", "after_epochs"),
+    lambda value: value >= 1,
+    "at least 1",
+  ),
+  (("checkpoint_every",), lambda value: value is None or value >= 1, "at least 1"),
+  (
+    (
+      *("epochs", "warmup_epochs", "density_epochs", "seed", "held_out"),
+      *("most", "padding", "peak", "weight_decay"),
+    ),
+    lambda value: value >= 0,
+    "0 or more",
+  ),
+  (("momentum",), lambda value: 0 <= value < 1, "at least 0 and less than 1"),
+  (("smoothing",), lambda value: value is None or 0 <= value < 1, "0 or more, below 1"),
+  (("passive_weight_decay",), lambda value: value is None or value >= 0, "0 or more"),
+  (
+    ("density", "active_share"),
+    lambda value: 0 < value <= 1,
+    "above 0 and at most 1",
+  ),
+  (
+    ("after",),
+    lambda value: list(value) == sorted(value) and all(0 <= x <= 1 for x in value),
+    "shares between 0 and 1, ascending",
+  ),
+)
+"""Names of fields, what their values must be, and that in words."""
+
+
+def check(recipe: Recipe) -> None:
+  """Raises a ConfigError for numbers outside their ranges."""
+  for owner, name, value in numbers(recipe):
+    _check_size(_flag(owner, name), name, value)
+    for names, fits, words in RANGES:
+      if name in names and not fits(value):
+        raise ConfigError(f"{_flag(owner, name)} must be {words}, not {value}.")
+  for owner in ("base", "gsm"):
+    phase = getattr(recipe, owner)
+    optimizer = phase.optimizer
+    if isinstance(optimizer, GSM) and optimizer.start_density is not None:
+      if not recipe.density <= optimizer.start_density <= 1:
+        raise ConfigError(
+          f"{_flag(f'{owner}.optimizer', 'start_density')} must be at least the"
+          f" density, and at most 1, not {optimizer.start_density}."
+        )
+    elif not isinstance(optimizer, GradualMagnitude):
+      continue
+    if 0 < phase.epochs < optimizer.density_epochs:
+      raise ConfigError(
+        f"{_flag(f'{owner}.optimizer', 'density_epochs')} must be at most"
+        f" {_flag(owner, 'epochs')}, {phase.epochs}, not {optimizer.density_epochs:g}."
+      )
+
+
+def _check_size(flag: str, name: str, value: Any) -> None:
+  """Whole numbers must fit into 32 bits, and others be finite."""
+  for part in value if isinstance(value, tuple) else (value,):
+    if isinstance(part, float) and not math.isfinite(part):
+      raise ConfigError(f"{flag} must be finite, not {part}.")
+    if isinstance(part, int) and not isinstance(part, bool):
+      # A key has 32 bits of seed.
+      most = 2**32 if name == "seed" else 2**31
+      if not -(2**31) <= part < most:
+        raise ConfigError(f"{flag} must be less than {most}, not {part}.")
+
+
+def _flag(owner: str, name: str) -> str:
+  path = f"{owner}.{name}" if owner else name
+  return f"--{path.replace('_', '-')}"

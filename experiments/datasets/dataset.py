@@ -1,0 +1,73 @@
+"""What training asks of a data set, and what its modules raise."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+ArrayLike = np.ndarray | jax.Array
+
+
+class DataError(Exception):
+  """The data cannot be had; the message says what to do."""
+
+
+class Batches(Protocol):
+  """The batches of one epoch, in order."""
+
+  def __iter__(self) -> Iterator[tuple[ArrayLike, ArrayLike]]:
+    """Images (batch, height, width, channels) and int32 labels (batch,)."""
+    ...
+
+  def position(self) -> Any:
+    """JSON from which `Dataset.epoch` continues behind the last batch taken."""
+    ...
+
+
+class Dataset(Protocol):
+  """Images and labels, resident in memory or streamed.
+
+  With several processes each takes its own part of every batch: a batch has
+  ``batch_size / jax.process_count()`` images in each of them.
+  """
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Height, width and channels of the images that a network gets."""
+    ...
+
+  @property
+  def num_classes(self) -> int:
+    """Labels are below."""
+    ...
+
+  @property
+  def train_size(self) -> int:
+    """Number of training images."""
+    ...
+
+  @property
+  def test_size(self) -> int:
+    """Number of test images."""
+    ...
+
+  def epoch(self, key: jax.Array, batch_size: int, position: Any = None) -> Batches:
+    """All training images once, in an order that depends on the key alone.
+
+    Those left over by whole batches are others in every epoch.
+
+    Args:
+      key: scalar key.
+      batch_size: images per batch, over all processes.
+      position: where to continue: what `Batches.position` gave.
+    """
+    ...
+
+  def test(self, batch_size: int) -> Iterator[tuple[ArrayLike, ArrayLike]]:
+    """All test images once, in batches of one size; padding has the label -1."""
+    ...
+
+  def prepare(self, images: jax.Array) -> jax.Array:
+    """Inside jit, after augmentation: what a network gets for stored images."""
+    ...

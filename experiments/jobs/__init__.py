@@ -1,0 +1,1 @@
+"""Jobs: what a command line runs, from a recipe to a result."""

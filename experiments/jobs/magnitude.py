@@ -1,0 +1,139 @@
+"""Magnitude pruning, which GSM is compared with.
+
+    python -m experiments.magnitude [RECIPE] [--density D] [--base FOLDER] [--flags]
+
+Trains a base model, or takes that of a finished run, and keeps its greatest weights, in
+two ways: of the whole model (*global*), or the same share of every layer (*uniform*).
+Each is measured as it is (*one shot*), and retrained with its zeros held, for as many
+epochs as the recipe trains under GSM and at the same learning rates, by the SGD with
+momentum that trained the base model.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import gsm_optax
+from experiments.jobs import prune
+from experiments.jobs.command_line import Job, parse, run_command_line
+from experiments.jobs.setup import Setup, find_base, set_up, start_from
+from experiments.run.driver import Start
+from experiments.train.devices import batch_mesh, is_first_process
+from experiments.train.evaluate import make_evaluate
+from experiments.train.kernels import is_kernel
+
+FILES = ("base", "global", "uniform", "job.json", "results.json", "lock")
+"""All that a job leaves in its folder."""
+
+
+@dataclass(frozen=True)
+class MagnitudeJob(Job):
+  """A recipe, and where and how to run it."""
+
+  @property
+  def folder(self) -> Path:
+    """Where the run's files go."""
+    name = f"{self.preset}-magnitude-{1 / self.recipe.density:.0f}x-{self.recipe.seed}"
+    return self.out or Path("runs") / name
+
+
+def masks(params: Any, density: float) -> dict[str, Any]:
+  """The weights that each way keeps; True for what is not prunable."""
+  uniform = jax.tree.map(
+    lambda leaf: (
+      gsm_optax.magnitude_mask(leaf, density)
+      if is_kernel(leaf)
+      else jnp.ones_like(leaf, bool)
+    ),
+    params,
+  )
+  return {"global": gsm_optax.magnitude_mask(params, density), "uniform": uniform}
+
+
+def base_folder(job: MagnitudeJob) -> Path:
+  """The folder of the run with the base model, which is trained if none is named."""
+  if job.base:
+    return job.base
+  recipe = replace(job.recipe, gsm=replace(job.recipe.gsm, epochs=0))
+  folder = job.folder / "base"
+  # The folder is the job's own: what was begun there is continued.
+  training = Job(
+    *(job.preset, recipe, job.data_dir, folder),
+    resume=True,
+    stop_after=job.stop_after,
+    quiet=job.quiet,
+  )
+  prune.run(training, shows=not job.quiet)
+  return folder
+
+
+def run(job: MagnitudeJob) -> dict[str, Any]:
+  """Runs a job to its end and returns what it writes to ``results.json``.
+
+  Raises:
+    DataError: if the data cannot be had.
+    RunError: if the folder holds a run that this one would overwrite, or one that it
+      cannot continue.
+  """
+  with set_up(job, FILES) as setup:
+    start = start_from(find_base(base_folder(job), job.description))
+    evaluate = make_evaluate(setup.model, setup.data, batch_mesh())
+    (base,) = evaluate([start[:2]])
+    ways, wall = dict[str, dict[str, Any]](), dict[str, float]()
+    for name, mask in masks(start.params, job.recipe.density).items():
+      ways[name], wall[name] = prune_and_retrain(setup, name, mask, start)
+    results = {
+      "preset": job.preset,
+      "model": job.recipe.model.name,
+      "dataset": job.recipe.data.name,
+      "seed": job.recipe.seed,
+      "base_accuracy": base.top1,
+      **ways,
+      "wall_seconds": {**wall, "total": sum(wall.values())},
+      **setup.environment,
+      "config": setup.folder.description,
+    }
+    if is_first_process():
+      setup.folder.write_json("results.json", results)
+  if is_first_process():
+    for name, way in ways.items():
+      print(
+        f"{job.preset}, seed {job.recipe.seed}, base {base.top1:.2f} %, magnitude"
+        f" {way['compression_ratio']:.1f}× {name}: {way['one_shot_accuracy']:.2f} %,"
+        f" retrained {way['retrained_accuracy']:.2f} %"
+      )
+  return results
+
+
+def prune_and_retrain(
+  setup: Setup, name: str, mask: Any, start: Start
+) -> tuple[dict[str, Any], float]:
+  """What one way to prune the base model gives, and the seconds of its retraining."""
+  pruned = gsm_optax.apply_mask(start.params, mask)
+  report = gsm_optax.sparsity_report(pruned)
+  stage = setup.masked_stage(name, mask, setup.job.recipe.gsm.epochs)
+  outcome = setup.train_part(stage, Start(pruned, start.batch_stats))
+  evaluate = make_evaluate(setup.model, setup.data, batch_mesh())
+  one_shot, retrained = evaluate(
+    [(pruned, start.batch_stats), (outcome.params, outcome.batch_stats)]
+  )
+  way = {
+    "one_shot_accuracy": one_shot.top1,
+    "retrained_accuracy": retrained.top1,
+    "compression_ratio": report.compression_ratio,
+    "num_kept": report.kept,
+    "layers": report.to_dict()["layers"],
+  }
+  return way, sum(outcome.wall_seconds.values())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """The command line."""
+  what = "Prune a base model by magnitude, at once and with retraining."
+  arguments = sys.argv[1:] if arguments is None else arguments
+  run_command_line(parse(MagnitudeJob, "magnitude", what, arguments), run)

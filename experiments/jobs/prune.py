@@ -1,0 +1,164 @@
+"""The main job: train a base model, train it on under GSM, prune, report.
+
+    python -m experiments.prune [RECIPE] [--flags]
+
+See `experiments.configs` for the recipes, what they cost and what they give.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.table import Table
+
+import gsm_optax
+from experiments.jobs.command_line import Job, parse, run_command_line
+from experiments.jobs.report_figure import report_figure
+from experiments.jobs.setup import Setup, find_base, set_up, start_from
+from experiments.run.driver import Outcome, Stage
+from experiments.run.recording import Display
+from experiments.train.devices import batch_mesh, is_first_process
+from experiments.train.evaluate import make_evaluate
+from experiments.train.optimizers import GSM
+from experiments.train.statistics import make_reestimate
+from experiments.train.vanishing import shrinkage, vanishing_warning
+
+TOP5_FROM = 100
+"""Classes from which on top-5 accuracy is reported too."""
+
+
+def run(job: Job, shows: bool = True) -> dict[str, Any]:
+  """Runs a job to its end and returns what it writes to ``results.json``.
+
+  Args:
+    job: what to run.
+    shows: whether to print the result, as a part of another job need not.
+
+  Raises:
+    DataError: if the data cannot be had.
+    RunError: if the folder holds a run that this one would overwrite, or one that it
+      cannot continue.
+  """
+  recipe = job.recipe
+  with (
+    set_up(job) as setup,
+    Display(job.quiet or not is_first_process()) as display,
+  ):
+    stages = (setup.stage("base", recipe.base), setup.stage("gsm", recipe.gsm))
+    start = start_from(find_base(job.base, job.description)) if job.base else None
+    left = passive_shrinkage(setup, stages[1])
+    if recipe.gsm.epochs and left is not None:
+      display.say(f"A weight passive throughout will shrink to {left:.1g} of its size.")
+      if warning := vanishing_warning(left):
+        display.say(f"Warning: {warning}")
+    outcome = setup.train(setup.folder, stages, display, start)
+    pruned = gsm_optax.prune(outcome.params, recipe.density)
+    report = gsm_optax.sparsity_report(pruned)
+    results = {
+      "preset": job.preset,
+      "model": recipe.model.name,
+      "dataset": recipe.data.name,
+      "seed": recipe.seed,
+      **accuracies(setup, outcome, pruned),
+      "density": report.density,
+      "compression_ratio": report.compression_ratio,
+      "num_prunable": report.size,
+      "num_kept": report.kept,
+      "passive_shrinkage": left,
+      "layers": report.to_dict()["layers"],
+      **speed(setup, stages, outcome),
+      **setup.environment,
+      "config": setup.folder.description,
+    }
+    setup.folder.save("params", outcome.params)
+    setup.folder.save("pruned_params", pruned)
+    if is_first_process():
+      figure = report_figure(outcome.records, results)
+      setup.folder.save_figure("report.png", figure)
+      setup.folder.write_json("results.json", results)
+  if is_first_process() and shows:
+    _show(results, report, display, job)
+  return results
+
+
+def passive_shrinkage(setup: Setup, stage: Stage) -> float | None:
+  """What GSM leaves of a weight that is passive throughout; ``None`` without GSM."""
+  optimizer = setup.job.recipe.gsm.optimizer
+  if not isinstance(optimizer, GSM):
+    return None
+  steps = jnp.arange(stage.epochs * setup.steps_per_epoch)
+  rates = np.asarray(jax.vmap(stage.learning_rate)(steps))
+  decay = optimizer.passive_weight_decay
+  if decay is None:
+    decay = optimizer.weight_decay
+  return shrinkage(rates, optimizer.momentum, decay, optimizer.nesterov)
+
+
+def accuracies(setup: Setup, outcome: Outcome, pruned: Any) -> dict[str, float]:
+  """Of the base model, after GSM, pruned, and with statistics estimated anew."""
+  recipe, mesh, stats = setup.job.recipe, batch_mesh(), outcome.batch_stats
+  weights = {"gsm": (outcome.params, stats), "pruned": (pruned, stats)}
+  if recipe.reestimate:
+    again = make_reestimate(setup.model, setup.data, recipe.batch_size, mesh=mesh)
+    weights["reestimated"] = (pruned, again(pruned, stats))
+  evaluate = make_evaluate(setup.model, setup.data, mesh)
+  found = dict(zip(weights, evaluate(list(weights.values())), strict=True))
+  base = [record for record in outcome.records if record["phase"] == "base"]
+  result = {"base_accuracy": base[-1]["accuracy"]}
+  result |= {f"{name}_accuracy": each.top1 for name, each in found.items()}
+  if setup.data.num_classes >= TOP5_FROM:
+    result |= {f"{name}_top5_accuracy": each.top5 for name, each in found.items()}
+  return result
+
+
+def speed(setup: Setup, stages: Sequence[Stage], outcome: Outcome) -> dict[str, Any]:
+  """Seconds and images per second of each stage."""
+  wall = outcome.wall_seconds
+  return {
+    "wall_seconds": {"base": 0.0, "gsm": 0.0, **wall, "total": sum(wall.values())},
+    "images_per_second": {
+      stage.name: round(stage.epochs * setup.data.train_size / wall[stage.name])
+      for stage in stages
+      if wall.get(stage.name)
+    },
+  }
+
+
+def _show(
+  results: dict[str, Any],
+  report: gsm_optax.SparsityReport,
+  display: Display,
+  job: Job,
+) -> None:
+  keys = {"base": "base_accuracy", "after GSM": "gsm_accuracy"}
+  if not job.recipe.gsm.epochs:
+    del keys["after GSM"]
+  shown = {name: f"{results[key]:.2f} %" for name, key in keys.items()}
+  pruned = f"{results['pruned_accuracy']:.2f} %"
+  if "reestimated_accuracy" in results:
+    pruned += f" ({results['reestimated_accuracy']:.2f} % with new statistics)"
+  compression = f"{results['compression_ratio']:.1f}×"
+  if job.quiet:
+    before = ", ".join(f"{name} {accuracy}" for name, accuracy in shown.items())
+    print(
+      f"{job.preset}, seed {results['seed']}: {before}, pruned {compression} {pruned}"
+    )
+    return
+  table = Table(title=f"{job.preset}, seed {results['seed']}, test accuracy")
+  for heading in (*shown, "pruned", "compression", "seconds"):
+    table.add_column(heading, justify="right")
+  seconds = f"{results['wall_seconds']['total']:.0f}"
+  table.add_row(*shown.values(), pruned, compression, seconds)
+  display.console.print(table)
+  display.say(str(report))
+  display.say(f"The picture is {job.folder / 'report.png'}; all files: {job.folder}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """The command line."""
+  what = "Train a base model, train it on under GSM, prune it, report."
+  arguments = sys.argv[1:] if arguments is None else arguments
+  run_command_line(parse(Job, "prune", what, arguments), run)

@@ -1,0 +1,45 @@
+"""Tables of the benchmarks on a CPU."""
+
+from typing import Any
+
+from experiments.markdown import table
+
+
+def step_table(results: dict[str, Any]) -> str:
+  """A Markdown table of ``step.json``: whole training steps, as ratios to SGD's."""
+  rows: list[list[str]] = []
+  for row in results["rows"]:
+    ratios = row["ratio_to_sgd"]
+    torch = ratios.get("PyTorch GSM by torch.topk")
+    rows.append(
+      [
+        f"{row['model']}, {row['batch_size']}",
+        f"{1e3 * row['seconds']['SGD']:.1f} ms",
+        f"{ratios['SGD that waits for all gradients']:.2f} ×",
+        f"{ratios['SGD with clip_by_global_norm']:.2f} ×",
+        f"**{ratios['gsm_optax.gsm']:.2f} ×**",
+        f"{ratios['GSM by lax.top_k']:.1f} ×",
+        "" if torch is None else f"{torch:.1f} ×",
+      ]
+    )
+  return table(
+    [
+      *("model, batch", "SGD", "SGD that waits for all gradients"),
+      *("SGD with `optax.clip_by_global_norm`", "`gsm_optax.gsm`"),
+      *("GSM by `lax.top_k`", "PyTorch: GSM by `torch.topk` over its SGD"),
+    ],
+    rows,
+  )
+
+
+def selection_table(results: dict[str, Any]) -> str:
+  """A Markdown table of ``selection.json``: the update alone, in passes."""
+  others = ["lax.top_k", "jnp.sort", "np.partition", "torch.topk", "torch.kthvalue"]
+  names = ["keep_top_saliency", "… cold start", *others]
+  rows: list[list[str]] = []
+  for row in sorted(results["rows"], key=lambda row: row["weights"]):
+    passes = row["passes"]
+    cells = [f"{passes[name]:.1f}" if name in passes else "" for name in names]
+    one_pass = f"{1e3 * row['seconds']['pass']:.2f} ms"
+    rows.append([f"{row['weights']:,}", one_pass, *cells])
+  return table(["weights", "one pass", *names], rows)

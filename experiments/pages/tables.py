@@ -1,0 +1,90 @@
+"""Writes the tables of the README and the docs, as ``experiments/results/`` has them.
+
+python -m experiments.tables
+"""
+
+import json
+import re
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.benchmarks.accelerator_table import gpu_table, step_sentence
+from experiments.benchmarks.compiled_table import compiled_table
+from experiments.pages.benchmark_tables import selection_table, step_table
+from experiments.pages.run_tables import (
+  results_table,
+  runs_by_preset,
+  smoothing_table,
+  vanishing_table,
+)
+from experiments.studies import studies
+from experiments.studies.results import RESULTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def tables() -> dict[str, str]:
+  """Every table, by the name in its marks."""
+  step, selection, gpu, graphs, compiled = (
+    json.loads((RESULTS / path).read_text())
+    for path in (
+      *("step/step.json", "selection/selection.json", "gpu/gpu.json"),
+      *("gpu-graphs/gpu.json", "compiled/compiled.json"),
+    )
+  )
+  result = {
+    "results": results_table(runs_by_preset()),
+    "step": step_table(step),
+    "selection": selection_table(selection),
+    "gpu": gpu_table(gpu),
+    "gpu-graphs": gpu_table(graphs),
+    "gpu-step": step_sentence(gpu, graphs),
+    "compiled": compiled_table(compiled),
+    "vanishing": vanishing_table(),
+    "smoothing": smoothing_table(runs_by_preset(RESULTS / "smoothing")),
+  }
+  for name, study in studies().items():
+    result |= study.tables(RESULTS / name)
+  return result
+
+
+def without_links(table: str) -> str:
+  """The table for a page from which the files of the repository cannot be reached."""
+  return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", table)
+
+
+def marks(name: str) -> tuple[str, str]:
+  """What stands before and after a table."""
+  return f"<!-- {name}: python -m experiments.tables -->", f"<!-- end {name} -->"
+
+
+def with_tables(page: str, tables: dict[str, str]) -> str:
+  """The page with each table whose marks it has between the two."""
+  for name, table in tables.items():
+    begin, end = marks(name)
+    if begin in page:
+      before, rest = page.split(begin)
+      _, after = rest.split(end)
+      page = f"{before}{begin}\n\n{table}\n\n{end}{after}"
+  return page
+
+
+def pages() -> dict[Path, str]:
+  """The README and the docs' pages, with the tables as the results have them now."""
+  all_tables = tables()
+  for_docs = {name: without_links(table) for name, table in all_tables.items()}
+  readme, docs = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
+  return {
+    readme: with_tables(readme.read_text(), all_tables),
+    **{page: with_tables(page.read_text(), for_docs) for page in docs},
+  }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Rewrites the pages."""
+  ArgumentParser(prog="python -m experiments.tables", description=__doc__).parse_args(
+    arguments
+  )
+  for path, page in pages().items():
+    path.write_text(page)

@@ -1,0 +1,1 @@
+"""Training: augmentation, schedules, optimizers, steps, epochs, and measurements."""
