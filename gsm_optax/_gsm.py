@@ -70,7 +70,7 @@ def gsm(
       as in the paper, decays both alike.
 
   Returns:
-    A transformation with the state of an `optax.chain`: a `KeepTopSaliencyState` (two
+    A transformation with the state of an `optax.chain`: a `KeepTopSaliencyState` (three
     scalars, without smoothing), the momentum (one array per leaf), and the step count
     of a learning-rate schedule.
 

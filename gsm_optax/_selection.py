@@ -13,17 +13,20 @@ from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable
 
 
 class KeepTopSaliencyState(NamedTuple):
-  """State of `keep_top_saliency`: two scalars and, with smoothing, an average.
+  """State of `keep_top_saliency`: three scalars and, with smoothing, an average.
 
   Attributes:
     count: int32, the number of updates so far.
     threshold: float32, the saliency that a weight had to reach in the last update.
+    passes: int32, how many times the last update read all saliencies to find it; four
+      or five as a rule.
     average: with `smoothing`, a tree like the params with the average saliency of each
       prunable weight, float32, and `optax.MaskedNode` for other leaves; else None.
   """
 
   count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
   threshold: jax.Array
+  passes: jax.Array
   average: Any = None
 
 
@@ -63,7 +66,10 @@ def top_saliency(
     if smoothing is not None:
       average = params if is_placeholder else _zeros_for(prunable, params)
     return KeepTopSaliencyState(
-      jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), average
+      jnp.zeros((), jnp.int32),
+      jnp.zeros((), jnp.float32),
+      jnp.zeros((), jnp.int32),
+      average,
     )
 
   def update(
@@ -86,7 +92,7 @@ def top_saliency(
       scoring.operands(leaves[i], weight, averages[i])
       for i, weight in zip(places, prunables, strict=True)
     ]
-    threshold, _ = find_threshold(
+    threshold, passes = find_threshold(
       [operands for operands, _ in scored],
       scoring.score,
       density(state.count) if callable(density) else density,
@@ -99,6 +105,7 @@ def top_saliency(
     return jax.tree.unflatten(structure, active), KeepTopSaliencyState(
       cast(jax.Array, optax.safe_increment(state.count)),
       threshold,
+      passes,
       None if smoothing is None else jax.tree.unflatten(structure, averages),
     )
 

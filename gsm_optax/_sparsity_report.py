@@ -24,7 +24,11 @@ class LayerSparsity:
 
 @dataclass(frozen=True)
 class SparsityReport:
-  """The prunable layers of a model; `str` formats them as an aligned table."""
+  """The prunable layers of a model; `str` formats them as an aligned table.
+
+  Layers with nothing left are marked there, and counted below the table: whatever
+  passes through such a layer alone is lost.
+  """
 
   layers: tuple[LayerSparsity, ...]
 
@@ -48,6 +52,11 @@ class SparsityReport:
     """1 / density; infinite if nothing is left."""
     return self.size / self.kept if self.kept else float("inf")
 
+  @property
+  def empty_layers(self) -> tuple[str, ...]:
+    """The paths of the layers in which no weight is left."""
+    return tuple(layer.path for layer in self.layers if layer.size and not layer.kept)
+
   def to_dict(self) -> dict[str, Any]:
     """Data for JSON; the compression ratio is None if nothing is left."""
     layers = [
@@ -60,6 +69,7 @@ class SparsityReport:
       "kept": self.kept,
       "density": self.density,
       "compression_ratio": self.compression_ratio if self.kept else None,
+      "empty_layers": list(self.empty_layers),
     }
 
   def __str__(self) -> str:
@@ -87,7 +97,14 @@ class SparsityReport:
       for row in rows
     ]
     rule = "-" * len(lines[0])
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    head, *body, total = lines
+    empty = self.empty_layers
+    body = [
+      f"{line}  <- nothing left" if layer.path in empty else line
+      for line, layer in zip(body, self.layers, strict=True)
+    ]
+    note = [f"Nothing is left of {len(empty)} of {len(body)} layers."] if empty else []
+    return "\n".join([head, rule, *body, rule, total, *note])
 
 
 def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport:

@@ -14,9 +14,8 @@ import numpy as np
 import optax
 from jax import lax
 
+import gsm_optax
 from experiments.benchmarks.shapes import NETWORKS, Shape
-from gsm_optax import first_order_taylor
-from gsm_optax._threshold import find_threshold
 
 Kernels = Sequence[jax.Array]
 
@@ -24,28 +23,22 @@ _HEAD = 64
 """Width of an attention head."""
 
 
-def search_passes(
-  gradients: Kernels, weights: Kernels, density: float, start: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """The threshold, and how many passes the library's search takes from `start`."""
-  pairs = list(zip(gradients, weights, strict=True))
-  return find_threshold(pairs, first_order_taylor, density, start)
-
-
 def passes_of(network: str, density: float, batches: int) -> list[int]:
   """The passes of so many batches, each from the threshold of the one before."""
   rng = np.random.default_rng(0)
   shapes = NETWORKS[network]
   weights = [jnp.asarray(kernel) for kernel in initial_kernels(shapes, rng)]
+  selection = gsm_optax.keep_top_saliency(density, prunable=True)
 
   @jax.jit
-  def step(batch: Any, start: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return search_passes(jax.grad(loss_of)(weights, *batch), weights, density, start)
+  def step(batch: Any, state: Any) -> Any:
+    _, state = selection.update(jax.grad(loss_of)(weights, *batch), state, weights)
+    return state
 
-  threshold, counted = jnp.float32(0), []
+  state, counted = selection.init(weights), list[int]()
   for _ in range(batches + 1):
-    threshold, passes = step(random_batch(network, rng), threshold)
-    counted.append(int(passes))
+    state: Any = step(random_batch(network, rng), state)
+    counted.append(int(state.passes))
   return counted[1:]
 
 

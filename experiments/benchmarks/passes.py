@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
@@ -27,11 +26,8 @@ from experiments.configs.recipe import Phase
 from experiments.run.files import write_json
 from experiments.run.surroundings import surroundings
 from experiments.train.devices import batch_mesh, replicate, split
-from experiments.train.kernels import is_kernel
 from experiments.train.optimizers import Task
 from experiments.train.step import TrainState, make_train_step
-from gsm_optax import first_order_taylor
-from gsm_optax._threshold import find_threshold
 
 
 @dataclass(frozen=True)
@@ -53,21 +49,6 @@ class Benchmark:
   """Folder for passes.json."""
 
 
-def count_passes(density: float) -> optax.GradientTransformation:
-  """Leaves the gradients as they are; its state is the threshold and the passes."""
-
-  def init(params: Any) -> tuple[jax.Array, jax.Array]:
-    del params
-    return jnp.float32(0), jnp.int32(0)
-
-  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-    pairs = zip(jax.tree.leaves(updates), jax.tree.leaves(params), strict=True)
-    kernels = [(gradient, weight) for gradient, weight in pairs if is_kernel(weight)]
-    return updates, find_threshold(kernels, first_order_taylor, density, state[0])
-
-  return optax.GradientTransformation(init, update)
-
-
 def measure(benchmark: Benchmark, name: str, batch_size: int) -> dict[str, Any]:
   """One model's passes and thresholds."""
   recipe = recipes()[f"{name}-mnist"]
@@ -80,14 +61,13 @@ def measure(benchmark: Benchmark, name: str, batch_size: int) -> dict[str, Any]:
     return phase.optimizer.build(Task(schedule, recipe.density, steps_per_epoch))
 
   base, gsm = optimizer(recipe.base), optimizer(recipe.gsm)
-  counted = optax.chain(count_passes(recipe.density), gsm)
   rng = np.random.default_rng(benchmark.seed)
   mesh = batch_mesh()
   params, batch_stats = replicate(model.init(jax.random.key(benchmark.seed)), mesh)
   train = data.train_images, data.train_labels
   observed: list[tuple[float, int]] = []
   state = TrainState(params, batch_stats, None)
-  for tx, steps in ((base, steps_per_epoch), (counted, 2 * benchmark.steps)):
+  for tx, steps in ((base, steps_per_epoch), (gsm, 2 * benchmark.steps)):
     state = state._replace(opt_state=replicate(tx.init(state.params), mesh))
     train_step = make_train_step(model, tx)
     step = jax.jit(
@@ -99,9 +79,10 @@ def measure(benchmark: Benchmark, name: str, batch_size: int) -> dict[str, Any]:
       state, loss = step(state, (train[0][chosen], train[1][chosen]))
       # Simulated devices that run ahead of each other may wait for one another forever.
       loss.block_until_ready()
-      if tx is counted:
-        threshold, passes = state.opt_state[0]
-        observed.append((float(threshold), int(passes)))
+      if tx is gsm:
+        found = optax.tree.get(state.opt_state, "threshold")
+        passes = optax.tree.get(state.opt_state, "passes")
+        observed.append((float(found), int(passes)))
   thresholds, passes = np.array(observed[benchmark.steps :]).T
   change = np.diff(np.log(thresholds))
   return {

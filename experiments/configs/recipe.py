@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from experiments.train.augmentation import Augmentation
 from experiments.train.optimizers import Optimizer
@@ -14,7 +16,7 @@ class Data:
   """A data set: a module of `experiments.datasets`."""
 
   name: str
-  held_out: int = 0
+  held_out: Annotated[int, tyro.conf.arg(aliases=("--held-out",))] = 0
   """Training images to measure accuracies on, instead of the test images."""
   options: dict[str, Any] = field(default_factory=dict[str, Any])
   """Of the module's ``load``."""
@@ -125,3 +127,20 @@ def changed(recipe: Any, numbers: Mapping[str, Any]) -> Any:
       value = changed(getattr(recipe, first), {rest: value})
     recipe = replace(recipe, **{first: value})
   return recipe
+
+
+def stretched(recipe: Recipe, epochs: int) -> Recipe:
+  """The recipe with another number of epochs of GSM.
+
+  What is counted in epochs is stretched with them, but for the warm-up. The passive
+  decay is divided, so that passive weights shrink to the same size as before.
+  """
+  ratio = epochs / recipe.gsm.epochs
+  optimizer: Any = recipe.gsm.optimizer
+  numbers: dict[str, Any] = {"gsm.epochs": epochs}
+  if getattr(optimizer, "density_epochs", 0):
+    numbers["gsm.optimizer.density_epochs"] = ratio * optimizer.density_epochs
+  if getattr(optimizer, "passive_weight_decay", None):
+    decay = optimizer.passive_weight_decay / ratio
+    numbers["gsm.optimizer.passive_weight_decay"] = decay
+  return changed(recipe, numbers)

@@ -69,6 +69,7 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
       "num_kept": report.kept,
       "passive_shrinkage": left,
       "layers": report.to_dict()["layers"],
+      "empty_layers": list(report.empty_layers),
       **speed(setup, stages, outcome),
       **setup.environment,
       "config": setup.folder.description,
@@ -143,8 +144,10 @@ def _show(
   compression = f"{results['compression_ratio']:.1f}×"
   if job.quiet:
     before = ", ".join(f"{name} {accuracy}" for name, accuracy in shown.items())
+    lost = len(report.empty_layers)
     print(
       f"{job.preset}, seed {results['seed']}: {before}, pruned {compression} {pruned}"
+      + (f", nothing left of {lost} layers" if lost else "")
     )
     return
   table = Table(title=f"{job.preset}, seed {results['seed']}, test accuracy")

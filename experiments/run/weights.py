@@ -27,4 +27,14 @@ def save_weights(path: Path, weights: Any) -> None:
 def load_weights(path: Path) -> Any:
   """A tree of arrays written by `save_weights`, as nested dicts."""
   with ocp.StandardCheckpointer() as checkpointer:
-    return checkpointer.restore(path.absolute())
+    return _with_numbers(checkpointer.restore(path.absolute()))
+
+
+def _with_numbers(tree: Any) -> Any:
+  """The parts of a list by numbers, as Flax has them: Orbax makes strings of them."""
+  if not isinstance(tree, dict):
+    return tree
+  numbered = all(name.isdigit() for name in tree)
+  return {
+    int(name) if numbered else name: _with_numbers(part) for name, part in tree.items()
+  }

@@ -6,9 +6,10 @@ recipe's phase takes it as it is.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import optax
+import tyro
 
 import gsm_optax
 from experiments.train.fixed import fix_active_set
@@ -70,7 +71,7 @@ class GSM(Optimizer):
   active_share: float = 1.0
   """Share of the weights to be kept that is active in each of the last steps: less
   than all where batches disagree, so that together they keep more of them alive."""
-  smoothing: float | None = None
+  smoothing: Annotated[float | None, tyro.conf.arg(aliases=("--smoothing",))] = None
   """Decay rate of an average of the saliencies; by each batch alone without."""
 
   def density_schedule(self, task: Task) -> optax.ScalarOrSchedule:

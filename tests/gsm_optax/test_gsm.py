@@ -415,10 +415,11 @@ def test_an_update_moves_nothing_to_or_from_the_host():
   assert "callback" not in str(jax.make_jaxpr(tx.update)(gradients, state, PARAMS))
 
 
-def test_the_state_is_two_scalars_and_one_momentum():
+def test_the_state_is_three_scalars_and_one_momentum():
   selection, *rest = gsm(0.1).init(PARAMS)
-  assert [leaf.shape for leaf in jax.tree.leaves(selection)] == [(), ()]
-  assert [leaf.dtype for leaf in jax.tree.leaves(selection)] == [np.int32, np.float32]
+  leaves = jax.tree.leaves(selection)
+  assert [leaf.shape for leaf in leaves] == [(), (), ()]
+  assert [leaf.dtype for leaf in leaves] == [np.int32, np.float32, np.int32]
   chex.assert_trees_all_equal_shapes(jax.tree.leaves(rest), jax.tree.leaves(PARAMS))
 
 

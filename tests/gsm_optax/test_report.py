@@ -69,6 +69,7 @@ def test_to_dict_is_plain_data():
     "kept": 16,
     "density": 16 / 76,
     "compression_ratio": 4.75,
+    "empty_layers": [],
   }
 
 
@@ -90,6 +91,18 @@ def test_a_model_of_which_nothing_is_left():
   report = sparsity_report(jnp.zeros((2, 3)))
   assert (report.kept, report.density, report.compression_ratio) == (0, 0, float("inf"))
   assert "inf× smaller" in str(report)
+
+
+def test_layers_with_nothing_left_are_named_and_marked():
+  params = {"a": jnp.zeros((2, 3)), "b": jnp.ones((1, 2)), "none": jnp.zeros((0, 3))}
+  report = sparsity_report(params)
+  assert report.empty_layers == ("a",)
+  assert report.to_dict()["empty_layers"] == ["a"]
+  _, _, a, b, none, _, _, note = str(report).splitlines()
+  assert a.endswith("0.00%  <- nothing left")
+  assert b.endswith("100.00%")
+  assert none.endswith("0.00%")  # there was nothing to lose
+  assert note == "Nothing is left of 1 of 3 layers."
 
 
 def test_an_empty_layer_has_no_density():
