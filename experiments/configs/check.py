@@ -47,10 +47,10 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 def check(recipe: Recipe) -> None:
   """Raises a ConfigError for numbers outside their ranges."""
   for owner, name, value in numbers(recipe):
-    _check_size(_flag(owner, name), name, value)
     for names, fits, words in RANGES:
       if name in names and not fits(value):
         raise ConfigError(f"{_flag(owner, name)} must be {words}, not {value}.")
+    _check_size(_flag(owner, name), name, value)
   for owner in ("base", "gsm"):
     phase = getattr(recipe, owner)
     optimizer = phase.optimizer
@@ -78,7 +78,7 @@ def _check_size(flag: str, name: str, value: Any) -> None:
       # A key has 32 bits of seed.
       most = 2**32 if name == "seed" else 2**31
       if not -(2**31) <= part < most:
-        raise ConfigError(f"{flag} must be less than {most}, not {part}.")
+        raise ConfigError(f"{flag} must fit into 32 bits, not {part}.")
 
 
 def _flag(owner: str, name: str) -> str:

@@ -10,6 +10,8 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from experiments.models.functional import Model, from_nnx
@@ -57,12 +59,22 @@ def load(
     return build(image_shape, num_classes, rngs, **options)
 
   try:
-    return from_nnx(make)
+    model = from_nnx(make)
+    # What is wrong with an option may show only when images come.
+    params, stats = jax.eval_shape(model.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+
+    def apply(params: Any, stats: Any, images: jax.Array) -> Any:
+      return model.apply(params, stats, images, False)
+
+    jax.eval_shape(apply, params, stats, images)
   except (TypeError, ValueError) as error:
     shape = "×".join(map(str, image_shape))
+    reason = str(error).partition("\n")[0]
     raise ModelError(
-      f"{name} cannot be built for images of {shape}: {error}"
+      f"{name} cannot be built for images of {shape}: {reason}"
     ) from error
+  return model
 
 
 def _options(build: Any) -> list[str]:

@@ -29,6 +29,8 @@ class DenseNet(nnx.Module):
   ):
     if depth < 7 or (depth - 4) % 3:
       raise ValueError(f"depth must be 7, 10, 13, … (3n + 4), not {depth}.")
+    if min(image_shape[:2]) < 4:
+      raise ValueError("height and width must be 4 or more.")
     conv = partial(
       nnx.Conv, use_bias=False, kernel_init=HE_NORMAL, dtype=dtype, rngs=rngs
     )

@@ -37,11 +37,12 @@ def make_evaluate(
   @jax.jit
   def count(weights: Weights, images: jax.Array, labels: jax.Array) -> jax.Array:
     logits, _ = model.apply(*weights, data.prepare(images), False)
-    first = logits.argmax(-1) == labels
-    # Ranked by how many classes are likelier: no sort.
     own = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[:, None], axis=-1)
-    among = (jnp.sum(logits > own, axis=-1) < LIKELIEST) & (labels >= 0)
-    return jnp.stack([jnp.sum(first), jnp.sum(among)])
+    # Ranked by how many classes are likelier, of equals the first: no sort.
+    earlier = jnp.arange(logits.shape[-1]) < labels[:, None]
+    rank = jnp.sum((logits > own) | (earlier & (logits == own)), axis=-1)
+    known = (labels >= 0) & ~jnp.isnan(logits).any(axis=-1)
+    return jnp.stack([jnp.sum(known & (rank < n)) for n in (1, LIKELIEST)])
 
   def evaluate(weights: Sequence[Weights]) -> list[Accuracy]:
     totals = [jnp.zeros(2, int)] * len(weights)

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import gsm_optax
-from experiments.checkpoints import save_params
+from experiments.run.weights import save_weights
 from gsm_optax.report import main
 
 PARAMS = {
@@ -42,7 +42,7 @@ def error(capsys, *arguments):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
   folder = tmp_path_factory.mktemp("checkpoints") / "params"
-  save_params(folder, PARAMS)
+  save_weights(folder, PARAMS)
   return folder
 
 
@@ -213,9 +213,9 @@ def test_params_are_found_inside_and_asked_for_where_there_are_several(
   capsys, tmp_path
 ):
   nested = {"model": {"params": PARAMS}, "optimizer": {"trace": PARAMS}}
-  save_params(tmp_path / "one", nested)
+  save_weights(tmp_path / "one", nested)
   expected = str(gsm_optax.sparsity_report(PARAMS))
   assert output(capsys, tmp_path / "one") == expected
-  save_params(tmp_path / "two", {"a": {"params": PARAMS}, "b": {"params": PARAMS}})
+  save_weights(tmp_path / "two", {"a": {"params": PARAMS}, "b": {"params": PARAMS}})
   assert "name one of ['a/params', 'b/params']" in error(capsys, tmp_path / "two")
   assert output(capsys, tmp_path / "two", "--key", "b/params") == expected

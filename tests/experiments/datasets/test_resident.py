@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import training
 from experiments.datasets.dataset import DataError
 from experiments.datasets.digits import digits, load
 from experiments.datasets.resident import Resident, hold_out
+from experiments.train.epoch import make_train_epoch
 
 
 def make_data(train=23, test=7):
@@ -43,19 +43,17 @@ def test_the_order_is_that_of_a_permutation_cut_to_whole_batches(compiled):
   assert order(key, 24).shape == (0, 24)
 
 
-def test_batches_are_those_of_the_training_loop(monkeypatch):
-  def record(state, batch):
+@pytest.mark.parametrize("scans", [False, True])
+def test_batches_are_those_of_the_training_loop(scans):
+  def record(state, batch, _):
     seen, step = state
     seen = jax.tree.map(lambda all_, new: all_.at[step].set(new), seen, batch)
     return (seen, step + 1), jnp.zeros(())
 
-  monkeypatch.setattr(training, "make_train_step", lambda _model, _tx: record)
   data, key = digits(), jax.random.key(11)
   images = jnp.zeros((21, 64, 8, 8, 1))
-  state = ((images, jnp.zeros((21, 64), jnp.int32)), 0)
-  epoch = training.make_train_epoch(None, None, 64)
-  train = jax.device_put((data.train_images, data.train_labels))
-  (seen, _), _ = epoch(state, train, key)
+  state = ((images, jnp.zeros((21, 64), jnp.int32)), jnp.int32(0))
+  *_, ((seen, _), _) = make_train_epoch(record, data, 64, scans)(state, key, None)
   batches = list(data.epoch(key, 64))
   for recorded, own in zip(seen, zip(*batches, strict=True), strict=True):
     np.testing.assert_array_equal(recorded, np.stack(own), strict=True)

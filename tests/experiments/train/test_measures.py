@@ -1,56 +1,19 @@
 """What is measured on the way says whether the passive weights vanish."""
 
-import math
-
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-import pytest
 
 import gsm_optax
-from experiments.measures import (
+from experiments import models
+from experiments.datasets.resident import Resident
+from experiments.train.evaluate import make_evaluate
+from experiments.train.measures import (
   History,
   empty_history,
   log10_histogram,
   make_measure,
-  shrinkage,
-  vanishing_warning,
 )
-from experiments.models import LeNet300, from_nnx
-from experiments.training import TrainState
-
-
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_shrinkage_is_what_happens_to_a_weight_without_gradient(nesterov):
-  schedule = optax.piecewise_constant_schedule(0.03, {700: 0.1})
-  tx = gsm_optax.gsm(schedule, 1.0, 0.99, 5e-4, nesterov=nesterov)
-  params = jnp.ones((1, 1))
-
-  @jax.jit
-  def step(carry, _):
-    params, state = carry
-    updates, state = tx.update(jnp.zeros((1, 1)), state, params)
-    return (optax.apply_updates(params, updates), state), None
-
-  (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), length=1000)
-  rates = [float(schedule(step)) for step in range(1000)]
-  left = shrinkage(rates, 0.99, 5e-4, nesterov)
-  np.testing.assert_allclose(left, params[0, 0], rtol=1e-4)
-
-
-def test_shrinkage_is_nearly_exponential():
-  left = shrinkage([0.01] * 5000, 0.9, 5e-4)
-  np.testing.assert_allclose(math.log(left), -0.01 * 5e-4 * 5000 / 0.1, rtol=1e-2)
-
-
-def test_a_warning_in_words_if_weights_will_not_vanish():
-  assert vanishing_warning(1e-4) is None
-  warning = vanishing_warning(0.2)
-  assert warning is not None
-  assert warning.startswith("These weights will not vanish: ")
-  assert "0.2" in warning
-  assert "--gsm-epochs" in warning
+from experiments.train.step import TrainState
 
 
 def test_the_histogram_counts_every_prunable_weight_once():
@@ -63,11 +26,12 @@ def test_the_histogram_counts_every_prunable_weight_once():
 
 
 def test_the_measurements_of_an_evaluation():
-  model = from_nnx(lambda rngs: LeNet300((4, 4, 1), 3, rngs))
+  model = models.load("lenet300", (4, 4, 1), 3)
   params, stats = model.init(jax.random.key(0))
-  images = jax.random.normal(jax.random.key(1), (20, 4, 4, 1))
-  data = (images, jnp.arange(20) % 3)
-  measure = make_measure(model, 0.1, data, data)
+  images = np.asarray(jax.random.normal(jax.random.key(1), (20, 4, 4, 1)))
+  batch = images, np.arange(20, dtype=np.int32) % 3
+  data = Resident(*batch, *batch, 3)
+  measure = make_measure(model, data, 0.1, batch, make_evaluate(model, data))
   measured, history = measure(TrainState(params, stats, ()), empty_history(params))
   weights = np.concatenate(
     [np.ravel(abs(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1]

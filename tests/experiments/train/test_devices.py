@@ -12,10 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.checkpoints import load_params
+from experiments.run.weights import load_weights
 
-ROOT = Path(__file__).parents[2]
-SHORT = ["--base-epochs=3", "--gsm-epochs=6", "--evaluate-every=3", "--quiet"]
+ROOT = Path(__file__).parents[3]
+SHORT = ["--base.epochs=3", "--gsm.epochs=6", "--evaluate-every=3", "--quiet"]
 
 
 def start(devices, *flags):
@@ -69,8 +69,8 @@ def test_two_processes_end_with_the_params_of_one(tmp_path):
     # Processes add up the gradients of their devices in another order than one does.
     jax.tree.map(
       partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6),
-      load_params(tmp_path / "two" / name),
-      load_params(tmp_path / "one" / name),
+      load_weights(tmp_path / "two" / name),
+      load_weights(tmp_path / "one" / name),
     )
 
 

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 import gsm_optax
-from experiments.checkpoints import load_params
-from experiments.configs import DIGITS
-from experiments.data import digits
-from experiments.jobs import build_model
-from experiments.ticket_file import Ticket, TicketError, overlap
-from experiments.tickets import controls, main, shuffled
+from experiments import models
+from experiments.jobs.ticket_file import Ticket
+from experiments.jobs.tickets import controls, main, shuffled
+from experiments.run.weights import load_weights
 
-SHORT = ["--base-epochs", "4", "--gsm-epochs", "6", "--ticket-epochs", "3"]
+SHORT = ["--base.epochs", "4", "--gsm.epochs", "6", "--ticket-epochs", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +24,15 @@ def finished(tmp_path_factory):
   return folder
 
 
-def ticket_of(masks):
-  initial = jax.tree.map(lambda mask: np.where(mask, 0.5, 0).astype(np.float32), masks)
-  return Ticket(masks, initial, {"method": "random"})
-
-
 def test_the_ticket_is_what_gsm_keeps_of_the_initial_params(finished):
   ticket = Ticket.load(finished / "ticket.npz")
-  pruned = load_params(finished / "found" / "pruned_params")
+  pruned = load_weights(finished / "found" / "pruned_params")
   for layer in ("dense1", "dense2", "dense3"):
     np.testing.assert_array_equal(
       ticket.mask[layer]["kernel"], pruned[layer]["kernel"] != 0
     )
   init_key, _ = jax.random.split(jax.random.key(0))
-  initial, _ = build_model(DIGITS, digits()).init(init_key)
+  initial, _ = models.load("lenet300", (8, 8, 1), 10).init(init_key)
   jax.tree.map(
     np.testing.assert_array_equal,
     ticket.initial,
@@ -51,7 +44,7 @@ def test_the_ticket_is_what_gsm_keeps_of_the_initial_params(finished):
 
 def test_what_is_trained_keeps_the_zeros_of_its_mask(finished):
   ticket = Ticket.load(finished / "ticket.npz")
-  trained = load_params(finished / "ticket" / "params")
+  trained = load_weights(finished / "ticket" / "params")
   initial = ticket.initial["dense1"]["kernel"]
   kernel, mask = trained["dense1"]["kernel"], ticket.mask["dense1"]["kernel"]
   assert not kernel[~mask].any()
@@ -72,7 +65,7 @@ def test_the_results_hold_the_ticket_and_its_controls(finished):
 
 
 def test_each_control_changes_one_thing(finished):
-  model = build_model(DIGITS, digits())
+  model = models.load("lenet300", (8, 8, 1), 10)
   ticket = Ticket.load(finished / "ticket.npz")
   three = controls(ticket, model, seed=0)
   assert list(three) == ["ticket", "reinitialised", "shuffled"]
@@ -95,7 +88,7 @@ def test_other_ways_to_find_a_ticket(method, finished, tmp_path, capsys):
   ticket = Ticket.load(tmp_path / "ticket.npz")
   assert ticket.report.kept == 2510
   if method == "magnitude":
-    base = load_params(finished / "found" / "base")["params"]
+    base = load_weights(finished / "found" / "base")["params"]
     mask = gsm_optax.magnitude_mask(base, 1 / 20)
     jax.tree.map(np.testing.assert_array_equal, ticket.mask, mask)
   else:
@@ -117,7 +110,7 @@ def test_other_ways_to_find_a_ticket(method, finished, tmp_path, capsys):
 
 
 def test_quiet_prints_one_line_of_all_that_is_run(tmp_path, capsys):
-  short = ["--base-epochs", "1", "--gsm-epochs", "1", "--ticket-epochs", "1"]
+  short = ["--base.epochs", "1", "--gsm.epochs", "1", "--ticket-epochs", "1"]
   main([*short, "--quiet", "--out", str(tmp_path)])
   assert capsys.readouterr().out.count("\n") == 1
 
@@ -133,16 +126,8 @@ def test_a_ticket_is_not_taken_from_a_run_of_other_numbers(finished, tmp_path):
   [("nowhere", "holds no finished run"), ("found", "this job's own files go")],
 )
 def test_a_refused_source_leaves_what_is_there(found, message, tmp_path):
-  common = [
-    "--base-epochs",
-    "1",
-    "--gsm-epochs",
-    "1",
-    "--ticket-epochs",
-    "0",
-    "--quiet",
-  ]
-  command = [*common, "--out", str(tmp_path)]
+  short = ["--base.epochs", "1", "--gsm.epochs", "1", "--ticket-epochs", "0"]
+  command = [*short, "--quiet", "--out", str(tmp_path)]
   main(command)
   before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
   with pytest.raises(SystemExit, match=message):
@@ -168,54 +153,6 @@ def test_a_shuffled_mask_keeps_the_number_of_each_layer():
   assert other["kernel"].sum() == 20
   assert (other["kernel"] != mask["kernel"]).any()
   np.testing.assert_array_equal(other["bias"], mask["bias"])
-
-
-def test_a_file_gives_back_what_was_saved(tmp_path):
-  rng = np.random.default_rng(0)
-  masks = {"a": {"kernel": rng.random((5, 4)) < 0.5, "bias": np.ones(4, bool)}}
-  ticket = ticket_of(masks)
-  ticket.save(tmp_path / "t.npz")
-  loaded = Ticket.load(tmp_path / "t.npz")
-  jax.tree.map(np.testing.assert_array_equal, loaded[:2], ticket[:2])
-  assert loaded.source == ticket.source
-
-
-def test_what_is_no_ticket_is_refused_in_a_sentence(tmp_path):
-  (tmp_path / "text.npz").write_text("no archive")
-  np.savez(tmp_path / "other.npz", source="{}", weights=np.ones(3))
-  for name in ("missing.npz", "text.npz", "other.npz"):
-    with pytest.raises(SystemExit, match=f"error: .*{name} is no ticket: (?!.*pickle)"):
-      main(["inspect", str(tmp_path / name)])
-  with pytest.raises(SystemExit, match=r"usage: python -m experiments.tickets"):
-    main(["compare", str(tmp_path / "text.npz")])
-
-
-def test_an_edited_ticket_is_refused_in_a_sentence(tmp_path):
-  mask, initial = np.ones((2, 3), bool), np.ones((2, 3), np.float32)
-  right = {"source": "{}", "mask/a": mask, "initial/a": initial}
-  np.savez(tmp_path / "t.npz", **right)
-  assert Ticket.load(tmp_path / "t.npz").report.kept == 6
-  for wrong in (
-    {"source": "[]"},
-    {"mask/a": np.ones((2, 3))},
-    {"initial/a": np.ones((3, 2), np.float32)},
-    {"initial/a": np.full((2, 3), "x")},
-    {"mask/b": mask},
-  ):
-    np.savez(tmp_path / "t.npz", **{**right, **wrong})
-    with pytest.raises(TicketError, match=r"t\.npz is no ticket"):
-      Ticket.load(tmp_path / "t.npz")
-
-
-def test_overlap_counts_what_both_keep():
-  first = ticket_of({"a": np.array([[1, 1, 0, 0]], bool), "b": np.ones(3, bool)})
-  second = ticket_of({"a": np.array([[0, 1, 1, 1]], bool), "b": np.ones(3, bool)})
-  layer, total = overlap(first, second)
-  assert layer == ("a", 2, 3, 1, 1.5)
-  assert total[1:] == layer[1:]
-  assert layer.jaccard == 1 / 4
-  with pytest.raises(TicketError, match="not of the same model"):
-    overlap(first, ticket_of({"a": np.ones((2, 2), bool), "b": np.ones(3, bool)}))
 
 
 def test_the_command_line_inspects_and_compares(finished, capsys):

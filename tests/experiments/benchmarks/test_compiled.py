@@ -15,7 +15,7 @@ from experiments.benchmarks import compiled, networks, targets
 from experiments.benchmarks.compiled_table import compiled_table
 from experiments.benchmarks.hlo import read
 from experiments.benchmarks.shapes import NETWORKS, size
-from experiments.tables import RESULTS
+from experiments.studies.results import RESULTS
 
 LOOP = """\
 HloModule jit_update, is_scheduled=true

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,20 +13,11 @@ import numpy as np
 import pytest
 
 import gsm_optax
-from experiments import magnitude, tickets
-from experiments.checkpoints import load_params
-from experiments.jobs import Job, parse, run_command_line
-from experiments.prune import main
-from experiments.runs import RUN_FILES, prepare_folder
+from experiments.jobs.prune import main
+from experiments.run.weights import load_weights
 
-ROOT = Path(__file__).parents[2]
-
-
-def parsed(arguments):
-  return parse(Job, "prune", "", arguments)
-
-
-SHORT = ["--base-epochs", "4", "--gsm-epochs", "8", "--evaluate-every", "2"]
+ROOT = Path(__file__).parents[3]
+SHORT = ["--base.epochs", "4", "--gsm.epochs", "8", "--evaluate-every", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -42,38 +32,6 @@ def records(folder):
   return [
     json.loads(line) for line in (folder / "metrics.jsonl").read_text().split("\n")[:-1]
   ]
-
-
-def test_every_flag_reaches_the_job():
-  job = parsed(
-    shlex.split(
-      "lenet5-mnist --density 0.1 --seed 3 --base-epochs 1 --gsm-epochs 2"
-      " --batch-size 8 --learning-rate 0.5 --momentum 0.8 --weight-decay 0.25"
-      " --data-dir d --out o --resume --quiet"
-    )
-  )
-  config = job.config
-  assert (config.model, config.density, config.seed) == ("lenet5", 0.1, 3)
-  assert (config.base_epochs, config.gsm_epochs, config.batch_size) == (1, 2, 8)
-  assert (config.learning_rate, config.momentum, config.weight_decay) == (
-    0.5,
-    0.8,
-    0.25,
-  )
-  assert (job.data_dir, job.folder) == (Path("d"), Path("o"))
-  assert job.resume
-  assert job.quiet
-
-
-def test_the_default_is_the_digits_preset_in_a_folder_of_its_own():
-  job = parsed(["--seed", "2"])
-  assert job.preset == "digits"
-  assert job.folder == Path("runs/digits-2")
-
-
-def test_an_unknown_preset_is_answered_with_those_there_are():
-  with pytest.raises(SystemExit, match="'mnist'; choose from digits, lenet300-mnist"):
-    main(["mnist"])
 
 
 def test_the_results_hold_what_the_run_was_and_gave(finished):
@@ -95,7 +53,7 @@ def test_the_results_hold_what_the_run_was_and_gave(finished):
   assert set(results["wall_seconds"]) == {"base", "gsm", "total"}
   assert results["versions"]["jax"] == jax.__version__
   assert results["device"]["platform"] == jax.default_backend()
-  assert results["config"]["gsm_epochs"] == 8
+  assert results["config"]["gsm"]["epochs"] == 8
   last = records(finished)[-1]
   assert results["gsm_accuracy"] == last["accuracy"]
   assert results["pruned_accuracy"] == last["pruned_accuracy"]
@@ -114,8 +72,8 @@ def test_each_evaluation_is_a_line(finished):
 
 def test_the_params_left_are_the_final_and_the_pruned_ones(finished):
   params, pruned = (
-    load_params(finished / "params"),
-    load_params(finished / "pruned_params"),
+    load_weights(finished / "params"),
+    load_weights(finished / "pruned_params"),
   )
   jax.tree.map(np.testing.assert_array_equal, pruned, gsm_optax.prune(params, 1 / 20))
   assert gsm_optax.sparsity_report(pruned).kept == 2510
@@ -129,7 +87,7 @@ def test_a_picture_and_tensorboard_events_are_left(finished):
 
 
 def test_plain_lines_and_a_table_where_the_output_is_no_terminal(tmp_path, capsys):
-  main(["--base-epochs", "1", "--gsm-epochs", "1", "--out", str(tmp_path / "run")])
+  main(["--base.epochs", "1", "--gsm.epochs", "1", "--out", str(tmp_path / "run")])
   output = capsys.readouterr().out
   assert "gsm epoch 1: loss" in output
   assert "if pruned now" in output
@@ -139,31 +97,12 @@ def test_plain_lines_and_a_table_where_the_output_is_no_terminal(tmp_path, capsy
 
 def test_quiet_prints_one_line(tmp_path, capsys):
   main([
-    "--base-epochs", "0", "--gsm-epochs", "0", "--quiet", "--out", str(tmp_path / "run")
+    "--base.epochs", "0", "--gsm.epochs", "0", "--quiet", "--out", str(tmp_path / "run")
   ])  # fmt: skip
   output = capsys.readouterr().out
   assert output.count("\n") == 1
   assert "pruned 20.0×" in output
   assert "GSM" not in output
-
-
-@pytest.mark.parametrize("files", [RUN_FILES, tickets.FILES, magnitude.FILES])
-def test_half_a_note_of_a_killed_job_is_its_own(files, tmp_path):
-  (tmp_path / "job.partial").write_text("{")
-  assert not prepare_folder(tmp_path, False, {"seed": 0}, files)
-  assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
-
-
-def test_an_interrupt_ends_a_job_at_once_in_a_sentence(monkeypatch, capsys):
-  def interrupted(_):
-    raise KeyboardInterrupt
-
-  codes = []
-  monkeypatch.setattr(os, "_exit", codes.append)
-  run_command_line(parsed([]), interrupted)
-  assert codes == [130]
-  errors = capsys.readouterr().err
-  assert errors == "interrupted: the same command with --resume continues the run.\n"
 
 
 def test_a_run_with_the_base_of_another_is_the_run_that_trains_its_own(
@@ -174,8 +113,8 @@ def test_a_run_with_the_base_of_another_is_the_run_that_trains_its_own(
   for name in ("params", "base"):
     jax.tree.map(
       np.testing.assert_array_equal,
-      load_params(tmp_path / name),
-      load_params(finished / name),
+      load_weights(tmp_path / name),
+      load_weights(finished / name),
     )
   results = [
     json.loads((folder / "results.json").read_text()) for folder in (finished, tmp_path)
@@ -187,21 +126,23 @@ def test_a_run_with_the_base_of_another_is_the_run_that_trains_its_own(
 
 def test_a_base_of_another_recipe_is_refused(finished, tmp_path):
   out = ["--out", str(tmp_path / "run")]
-  with pytest.raises(SystemExit, match="with base_epochs 4 instead of 5"):
-    main([*SHORT, "--base-epochs", "5", "--base", str(finished), *out])
+  with pytest.raises(SystemExit, match=r"with base\.epochs 4 instead of 5"):
+    main([*SHORT, "--base.epochs", "5", "--base", str(finished), *out])
   with pytest.raises(SystemExit, match="choose another folder with --base"):
     main([*SHORT, "--seed", "1", "--base", str(finished), *out])
-  with pytest.raises(SystemExit, match="holds no finished run of"):
+  with pytest.raises(
+    SystemExit, match="holds no finished run: name another folder with --base"
+  ):
     main([*SHORT, "--base", str(tmp_path), *out])
 
 
 def test_held_out_images_take_the_place_of_the_test_images(tmp_path):
-  short = ["--base-epochs", "1", "--gsm-epochs", "1", "--out", str(tmp_path)]
-  main([*short, "--held-out", "300"])
+  short = ["--base.epochs", "1", "--gsm.epochs", "1", "--out", str(tmp_path)]
+  main([*short, "--data.held-out", "300"])
   accuracy = json.loads((tmp_path / "results.json").read_text())["base_accuracy"]
   assert (accuracy * 3) % 1 < 1e-9 or (accuracy * 3) % 1 > 1 - 1e-9
   with pytest.raises(SystemExit, match="There are 1347 training images: 1347 cannot"):
-    main([*short, "--held-out", "1347"])
+    main([*short, "--data.held-out", "1347"])
 
 
 def test_a_killed_run_resumed_is_the_run_that_was_not_killed(finished, tmp_path):
@@ -226,18 +167,20 @@ def test_a_killed_run_resumed_is_the_run_that_was_not_killed(finished, tmp_path)
   assert refused.returncode == 1
   assert "holds an unfinished run: continue it with --resume" in refused.stderr
   # Another configuration is refused.
-  other = [*command, "--resume", "--momentum", "0.5"]
+  other = [*command, "--resume", "--gsm.optimizer.momentum", "0.5"]
   refused = subprocess.run(other, cwd=ROOT, capture_output=True, text=True)
   assert refused.returncode == 1
-  assert "another run, with momentum 0.99 instead of 0.5" in refused.stderr
+  assert (
+    "another run, with gsm.optimizer.momentum 0.99 instead of 0.5" in refused.stderr
+  )
 
   subprocess.run([*command, "--resume"], cwd=ROOT, check=True, capture_output=True)
   assert records(tmp_path) == records(finished)
   for name in ("params", "pruned_params"):
     jax.tree.map(
       np.testing.assert_array_equal,
-      load_params(tmp_path / name),
-      load_params(finished / name),
+      load_weights(tmp_path / name),
+      load_weights(finished / name),
     )
 
 
@@ -248,7 +191,7 @@ def test_a_finished_run_is_replaced_but_other_files_are_not(tmp_path, capsys):
       main([*SHORT, *resume, "--out", str(tmp_path)])
   assert (tmp_path / "thesis.tex").exists()
   (tmp_path / "thesis.tex").unlink()
-  short = ["--base-epochs", "1", "--gsm-epochs", "1", "--out"]
+  short = ["--base.epochs", "1", "--gsm.epochs", "1", "--out"]
   for again in (False, True):
     main([*short, str(tmp_path / "run")])
     assert len(records(tmp_path / "run")) == 3
@@ -259,33 +202,6 @@ def test_a_finished_run_is_replaced_but_other_files_are_not(tmp_path, capsys):
     main([*short, str(tmp_path / "run"), "--density", "0.5"])
 
 
-@pytest.mark.parametrize(
-  ("flags", "message"),
-  [
-    (["--density", "2"], "--density must be above 0 and at most 1, not 2.0"),
-    (["--density", "1e-9"], "less than one weight"),
-    (["--start-density", "0.01"], "--start-density must be at least the density"),
-    (["--batch-size", "0"], "--batch-size must be at least 1, not 0"),
-    (["--momentum", "1"], "--momentum must be at least 0 and less than 1"),
-    (["--gsm-epochs", "-1"], "--gsm-epochs must be 0 or more"),
-    (["--model", "lenet5"], "LeNet-5 needs images of 28×28"),
-    (["--drops", "0.9", "0.1"], "--drops must be two shares"),
-    (["--quiet", "digits"], "the preset comes first"),
-  ],
-)
-def test_nonsense_is_refused_in_a_sentence_before_anything_is_written(
-  flags, message, tmp_path
-):
-  with pytest.raises(SystemExit, match=message):
-    main([*flags, *(["--out", str(tmp_path / "run")])])
-  assert not (tmp_path / "run").exists()
-
-
 def test_a_training_that_diverges_is_ended(tmp_path):
   with pytest.raises(SystemExit, match="the training has diverged"):
-    main([*SHORT, "--base-learning-rate", "1e9", "--out", str(tmp_path / "run")])
-
-
-def test_a_batch_larger_than_the_data_is_refused(tmp_path):
-  with pytest.raises(SystemExit, match="larger than the 1347 training images"):
-    main(["--batch-size", "2000", "--out", str(tmp_path / "run")])
+    main([*SHORT, "--base.schedule.peak", "1e9", "--out", str(tmp_path / "run")])

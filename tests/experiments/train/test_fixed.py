@@ -6,7 +6,7 @@ import numpy as np
 import optax
 
 import gsm_optax
-from experiments.fixed import fix_active_set
+from experiments.train.fixed import fix_active_set
 
 
 def test_after_some_steps_the_same_weights_are_active_at_every_step():

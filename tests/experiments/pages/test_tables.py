@@ -3,17 +3,13 @@
 import json
 import re
 
-from experiments.tables import (
-  RESULTS,
-  ROOT,
-  marks,
-  pages,
+from experiments.pages.run_tables import (
   results_table,
   runs_by_preset,
   vanishing_table,
-  with_tables,
-  without_links,
 )
+from experiments.pages.tables import ROOT, marks, pages, with_tables, without_links
+from experiments.studies.results import RESULTS
 
 
 def test_the_tables_are_made_from_the_committed_results():

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from experiments import figures
-from tests.experiments.committed import write_results
+from experiments.studies.mnist import figures
+from tests.experiments.studies.committed import CONFIGS, write_results
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture(scope="module", params=CONFIGS)
+def folder(request, tmp_path_factory):
   folder = tmp_path_factory.mktemp("results")
-  write_results(folder)
+  write_results(folder, config=CONFIGS[request.param])
   return folder
 
 
@@ -64,25 +64,3 @@ def test_layers_stand_side_by_side(folder):
   for axes in figures.layers(folder).axes:
     heights = [bar.get_height() for bar in axes.patches]
     np.testing.assert_allclose(heights, [1, 20, 1, 20])
-
-
-def test_each_is_drawn_by_name(folder, tmp_path, monkeypatch, capsys):
-  for name in figures.EXPLANATIONS:
-    write = getattr(figures, name)
-    monkeypatch.setitem(figures.EXPLANATIONS, name, lambda w=write: w(folder))
-  monkeypatch.setattr(figures, "MNIST", tmp_path)
-  figures.main(["layers", "shrinkage"])
-  assert sorted(path.name for path in tmp_path.iterdir()) == [
-    "layers.png",
-    "shrinkage.png",
-  ]
-  assert "layers.png" in capsys.readouterr().out
-  figures.main([])
-  assert len(list(tmp_path.iterdir())) == 5
-
-
-def test_what_has_not_been_run_is_not_drawn(tmp_path, monkeypatch, capsys):
-  monkeypatch.setitem(figures.EXPLANATIONS, "layers", lambda: figures.layers(tmp_path))
-  with pytest.raises(SystemExit, match="runs what is missing"):
-    figures.main(["layers"])
-  assert "layers: not drawn" in capsys.readouterr().err

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.checkpoints import load_params
-from experiments.magnitude import main, masks
-from experiments.prune import main as prune_main
+from experiments.jobs.magnitude import main, masks
+from experiments.jobs.prune import main as prune_main
+from experiments.run.weights import load_weights
 
-SHORT = ["--base-epochs", "3", "--gsm-epochs", "4", "--density", "0.1"]
+SHORT = ["--base.epochs", "3", "--gsm.epochs", "4", "--density", "0.1"]
 
 
 def test_uniform_keeps_the_same_share_of_every_layer():
@@ -31,7 +31,7 @@ def test_a_base_model_is_pruned_and_retrained_in_both_ways(tmp_path, capsys):
   results = json.loads((out / "results.json").read_text())
   finished = json.loads((tmp_path / "base" / "results.json").read_text())
   assert results["base_accuracy"] == finished["base_accuracy"]
-  params = load_params(tmp_path / "base" / "base")["params"]
+  params = load_weights(tmp_path / "base" / "base")["params"]
   for name, mask in masks(params, 0.1).items():
     way = results[name]
     assert way["num_kept"] <= 5020
@@ -41,7 +41,7 @@ def test_a_base_model_is_pruned_and_retrained_in_both_ways(tmp_path, capsys):
     assert first["accuracy"] == way["one_shot_accuracy"]
     assert last["accuracy"] == way["retrained_accuracy"]
     assert last["epoch"] == 4
-    retrained = load_params(out / name / "params")
+    retrained = load_weights(out / name / "params")
     kernel, kept = retrained["dense1"]["kernel"], mask["dense1"]["kernel"]
     assert not kernel[~kept].any()
     assert (kernel[kept] != params["dense1"]["kernel"][kept]).mean() > 0.1

@@ -18,7 +18,8 @@ from experiments.benchmarks.exactness_cases import Case, differing, numpy_thresh
 from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.trees import quick_tree
 from experiments.benchmarks.whole_step import quick_init
-from experiments.models import ResNet20, from_nnx
+from experiments.models import from_nnx
+from experiments.models.resnet50 import Bottleneck
 
 SMALL = ["--quick", "--model=lenet300", "--image-size=4", "--turn-seconds=0.01"]
 
@@ -215,7 +216,7 @@ def test_what_takes_too_long_is_not_timed():
 
 
 def test_params_for_a_device_are_as_the_model_makes_them():
-  model = from_nnx(lambda rngs: ResNet20((8, 8, 3), 10, rngs))
+  model = from_nnx(lambda rngs: Bottleneck(64, 32, 2, rngs))
   quick, usual = quick_init(model), model.init(jax.random.key(0))
 
   def compare(found, expected):

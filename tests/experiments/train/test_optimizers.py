@@ -1,0 +1,150 @@
+"""Optimizers are what their numbers say."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gsm_optax
+from experiments.train.optimizers import GSM, SGD, FixedGSM, GradualMagnitude, Task
+
+SCHEDULE = optax.piecewise_constant_schedule(0.5, {3: 0.1})
+TASK = Task(SCHEDULE, density=0.1, steps_per_epoch=10)
+PARAMS = {
+  "kernel": jax.random.normal(jax.random.key(0), (20, 10)),
+  "bias": jnp.ones(10),
+}
+
+
+def gradients(steps):
+  for step in range(steps):
+    key = jax.random.fold_in(jax.random.key(1), step)
+    yield optax.tree.random_like(key, PARAMS, jax.random.normal)
+
+
+def trained(tx, steps=5):
+  """The params after some steps on gradients that are always the same ones."""
+  params, state = PARAMS, tx.init(PARAMS)
+  update = jax.jit(tx.update)
+  for gradient in gradients(steps):
+    updates, state = update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+  return params
+
+
+def by_numpy(momentum, weight_decay, nesterov, steps=5):
+  weights = {name: np.float64(leaf) for name, leaf in PARAMS.items()}
+  velocity = {name: np.zeros_like(leaf) for name, leaf in weights.items()}
+  for step, gradient in enumerate(gradients(steps)):
+    for name, w in weights.items():
+      g = np.float64(gradient[name])
+      g = g + weight_decay * w if name == "kernel" else g
+      velocity[name] = momentum * velocity[name] + g
+      change = g + momentum * velocity[name] if nesterov else velocity[name]
+      weights[name] = w - (0.5 if step < 3 else 0.05) * change
+  return weights
+
+
+def assert_close(actual, expected):
+  jax.tree.map(
+    partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), actual, expected
+  )
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_sgd_has_momentum_and_lets_kernels_decay(weight_decay, nesterov):
+  params = trained(SGD(0.8, weight_decay, nesterov).build(TASK))
+  assert_close(params, by_numpy(0.8, weight_decay, nesterov))
+
+
+def test_sgd_without_decay_is_that_of_optax():
+  params = trained(SGD(0.8).build(TASK))
+  assert_close(params, trained(optax.sgd(SCHEDULE, 0.8, nesterov=True)))
+
+
+def test_the_density_falls_by_the_same_share_at_each_step_and_then_stays():
+  task = TASK._replace(density=0.01)
+  assert GSM().density_schedule(task) == 0.01
+  assert GSM(active_share=0.5).density_schedule(task) == 0.005
+  assert GSM(start_density=0.1).density_schedule(task) == 0.01
+  assert GSM(density_epochs=2).density_schedule(task) == 0.01
+  schedule = GSM(start_density=0.1, density_epochs=2).density_schedule(task)
+  densities = [float(schedule(step)) for step in range(40)]
+  np.testing.assert_allclose(densities[:21], 0.1 ** (1 + np.arange(21) / 20), rtol=1e-5)
+  np.testing.assert_allclose(densities[20:], 0.01, rtol=1e-6)
+
+
+def test_the_density_falls_to_the_share_that_is_active():
+  optimizer = GSM(start_density=1.0, density_epochs=2, active_share=0.5)
+  schedule = optimizer.density_schedule(TASK)
+  densities = [float(schedule(step)) for step in (0, 10, 20, 30)]
+  np.testing.assert_allclose(densities, [1, 0.05**0.5, 0.05, 0.05], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "numbers",
+  [
+    {},
+    {"momentum": 0.5, "weight_decay": 0.1, "nesterov": False},
+    {"passive_weight_decay": 0.2},
+    {"smoothing": 0.5},
+  ],
+)
+def test_gsm_is_that_of_the_library(numbers):
+  usual = {"momentum": 0.99, "weight_decay": 5e-4, "nesterov": True}
+  expected = gsm_optax.gsm(SCHEDULE, 0.1, **{**usual, **numbers})
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    trained(GSM(**numbers).build(TASK)),
+    trained(expected),
+  )
+
+
+def test_as_many_weights_have_a_gradient_as_are_to_be_active():
+  # 200 weights: all at first, a tenth in the end, and half of that where batches share.
+  for share, kept in ((1.0, 20), (0.5, 10)):
+    tx = GSM(0.0, 0.0, start_density=1.0, density_epochs=0.2, active_share=share)
+    tx = tx.build(TASK)
+    state = tx.init(PARAMS)
+    update, changed = jax.jit(tx.update), []
+    for gradient in gradients(4):
+      updates, state = update(gradient, state, PARAMS)
+      changed.append(int((updates["kernel"] != 0).sum()))
+    assert changed[0] == 200
+    assert kept < changed[1] < 200
+    assert changed[2:] == [kept, kept]
+
+
+def test_without_second_chances_gsm_is_the_same_until_its_active_set_is_fixed():
+  numbers = {"momentum": 0.9, "weight_decay": 0.01}
+  task = TASK._replace(steps_per_epoch=3)
+  fixed, free = FixedGSM(1, **numbers).build(task), GSM(**numbers).build(task)
+  assert_close(trained(fixed, 3), trained(free, 3))
+  later, otherwise = trained(fixed, 8), trained(free, 8)
+  assert np.abs(later["kernel"] - otherwise["kernel"]).max() > 0.1
+
+
+def test_gradual_magnitude_is_sgd_with_fewer_and_fewer_weights():
+  task = TASK._replace(steps_per_epoch=10)
+  optimizer = GradualMagnitude(0.4, 0.8, 0.1, nesterov=False, every=2)
+  params, sgd = PARAMS, SGD(0.8, 0.1, nesterov=False).build(task)
+  tx = optimizer.build(task)
+  states, gone = (tx.init(params), sgd.init(params)), np.zeros((20, 10), bool)
+  update, kept = jax.jit(tx.update), []
+  for gradient in gradients(6):
+    updates, own = update(gradient, states[0], params)
+    expected, others = sgd.update(gradient, states[1], params)
+    states = own, others
+    np.testing.assert_allclose(updates["bias"], expected["bias"], rtol=1e-4, atol=1e-6)
+    params = optax.apply_updates(params, updates)
+    gone |= np.asarray(params["kernel"] == 0)
+    np.testing.assert_allclose(
+      updates["kernel"][~gone], expected["kernel"][~gone], rtol=1e-5, atol=1e-6
+    )
+    kept.append(int((params["kernel"] != 0).sum()))
+  # 1 - 0.9 (1 - (1 - t/4)³): all, 0.2125 after two of four steps, then 0.1.
+  assert kept == [200, 200, 42, 42, 20, 20]
