@@ -39,15 +39,15 @@ class Finished(NamedTuple):
         f"{self.path} lacks its {name}: name another folder with {self.flag}, or remove"
         " it and run it again."
       )
-    if unsafe := unsafe_character(path):
-      raise RunError(
-        f"The path {path.absolute()} contains {unsafe}, with which no weights can be"
-        " read: rename that folder."
-      )
     with read_locked(self.path, self.flag):
       try:
         return load_weights(path)
       except Exception as error:
+        if unsafe := unsafe_character(path):
+          raise RunError(
+            f"{path.absolute()} cannot be read with {unsafe} in its path: rename that"
+            " folder."
+          ) from error
         raise RunError(
           f"{path} is damaged ({reason(error)}): remove {self.path} and run it again,"
           f" or name another folder with {self.flag}."

@@ -1,5 +1,6 @@
 """Runs that are killed, interrupted or damaged, and what --resume makes of them."""
 
+import contextlib
 import errno
 import json
 import os
@@ -92,10 +93,9 @@ class Snapshots:
       return
     self._folder = None
     copy = self._into / f"{len(self._copies):03}"
-    try:
+    # Another thread of Orbax may be quicker: then there is one more copy.
+    with contextlib.suppress(shutil.Error):
       shutil.copytree(folder, copy)
-    except shutil.Error:
-      pass  # another thread of Orbax was quicker: there is one more copy
     state = tuple(sorted(_anonymous(path, copy) for path in copy.rglob("*")))
     if state in self._copies:
       shutil.rmtree(copy)
@@ -110,9 +110,13 @@ def _anonymous(path, folder):
   return name, path.is_file() and path.stat().st_size > 0
 
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, compiled):
   """A run's folder, its bits, and copies of it from all moments of the run."""
+  assert compiled
   root = tmp_path_factory.mktemp("whole")
   copies = Snapshots().of(root / "run", root, lambda: run(root / "run"))
   return root / "run", bits(root / "run"), list(copies.values())
@@ -139,7 +143,7 @@ def test_a_kill_at_any_moment_leaves_a_run_that_resumes_to_the_same_bits(whole):
     for part in parts:
       check_seal(part)
     state = tuple(sorted(path.relative_to(copy).as_posix() for path in parts))
-    states[state, (copy / "results.json").exists()] = copy
+    states[state] = copy
   assert len(states) >= 7
   for copy in states.values():
     run(copy, "--resume", "--quiet")
@@ -253,7 +257,9 @@ def test_damaged_weights_are_refused_by_other_runs(damage, whole, tmp_path):
     (tmp_path / "run/base").rglob("*"), key=lambda path: path.stat().st_size
   )
   DAMAGES[damage](largest)
-  with pytest.raises(SystemExit, match=r"base is damaged \(.*remove .* and run it agai"):
+  with pytest.raises(
+    SystemExit, match=r"base is damaged \(.*remove .* and run it agai"
+  ):
     run(tmp_path / "other", "--base", str(tmp_path / "run"))
 
 
@@ -273,14 +279,8 @@ def test_a_base_that_was_damaged_meanwhile_is_told_of(whole, tmp_path, capsys):
   assert re.search("base is damaged .*no other can begin", capsys.readouterr().out)
 
 
-@pytest.fixture
-def step_by_step(monkeypatch):
+def test_an_epoch_is_continued_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(driver, "is_quick_in_a_loop", lambda *_: False)
-
-
-def test_an_epoch_is_continued_where_it_was_interrupted(
-  step_by_step, compiled, tmp_path, monkeypatch, capsys
-):
   numbers = {"base.epochs": 1, "gsm.epochs": 1, "checkpoint_every": 8}
   recipe = changed(DIGITS, numbers)
   prune.run(Job("digits", recipe, out=tmp_path / "whole"))
@@ -307,22 +307,23 @@ def test_an_epoch_is_continued_where_it_was_interrupted(
 
 
 @pytest.mark.parametrize("job", [tickets, magnitude])
-def test_jobs_of_several_runs_are_continued_too(job, compiled, tmp_path, monkeypatch):
-  run(tmp_path / "whole", "--quiet", main=job.main)
+def test_jobs_of_several_runs_are_continued_too(job, tmp_path, monkeypatch):
+  short = ("--quiet", "--gsm.epochs", "1")
+  run(tmp_path / "whole", *short, main=job.main)
   save = Checkpoints.save
   calls = []
 
   def save_or_end(self, *arguments):
     calls.append(arguments[0])
-    if len(calls) in (2, 4, 6):
+    if len(calls) in (2, 4):
       raise KilledError
     save(self, *arguments)
 
   monkeypatch.setattr(Checkpoints, "save", save_or_end)
-  for _ in range(3):
+  for _ in range(2):
     with pytest.raises(KilledError):
-      run(tmp_path / "run", "--quiet", "--resume", main=job.main)
-  run(tmp_path / "run", "--quiet", "--resume", main=job.main)
+      run(tmp_path / "run", *short, "--resume", main=job.main)
+  run(tmp_path / "run", *short, "--resume", main=job.main)
   both = [
     {
       path.relative_to(tmp_path / name): path.read_text()
@@ -341,7 +342,7 @@ def test_jobs_of_several_runs_are_continued_too(job, compiled, tmp_path, monkeyp
   assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("window", ["checkpoints", "base", "params", "results.json"])
+@pytest.mark.parametrize("window", ["checkpoints", "base", "results.json"])
 def test_a_full_disk_is_one_sentence(window, whole, tmp_path, monkeypatch):
   replace = os.replace
 
@@ -351,7 +352,7 @@ def test_a_full_disk_is_one_sentence(window, whole, tmp_path, monkeypatch):
     replace(source, target)
 
   monkeypatch.setattr(os, "replace", full)
-  with pytest.raises(SystemExit, match="No space left on device.*: free some space"):
+  with pytest.raises(SystemExit, match=r"No space left on device.*: free some space"):
     run(tmp_path / "run")
   monkeypatch.setattr(os, "replace", replace)
   run(tmp_path / "run", "--resume")
@@ -361,7 +362,7 @@ def test_a_full_disk_is_one_sentence(window, whole, tmp_path, monkeypatch):
 def test_a_disk_that_is_full_of_evaluations_is_one_sentence(tmp_path):
   metrics = recording.Metrics(tmp_path, [])
   metrics._file.close()
-  metrics._file = open("/dev/full", "a")
-  with pytest.raises(RunError, match=r"cannot be written \(No space left on device\)"):
-    metrics.add({"total_epochs": 1, "accuracy": 2.0})
-  metrics.close()
+  with Path("/dev/full").open("a", buffering=1) as metrics._file:
+    with pytest.raises(RunError, match=r"cannot be written \(No space left on"):
+      metrics.add({"total_epochs": 1, "accuracy": 2.0})
+    metrics.close()
