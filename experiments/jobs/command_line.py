@@ -17,8 +17,8 @@ from experiments.configs.recipe import Recipe, describe
 from experiments.datasets.dataset import DataError
 from experiments.models import ModelError
 from experiments.run.checkpoints import DamagedError
-from experiments.run.driver import DeadlineError, DivergenceError
-from experiments.run.folder import RunError
+from experiments.run.errors import RunError, reason
+from experiments.run.stages import DeadlineError, DivergenceError
 from experiments.train.devices import ClusterError, join_cluster
 
 DEFAULT = "digits"
@@ -117,12 +117,22 @@ def run_command_line(
   """
   try:
     check(job.recipe)
+    if job.stop_after is not None and not job.stop_after >= 0:
+      raise ConfigError(f"--stop-after must be 0 or more, not {job.stop_after}.")
     cluster = job.coordinator_address, job.num_processes, job.process_id
     if job.distributed or any(part is not None for part in cluster):
       join_cluster(*cluster)
     run(job)
+    sys.stdout.flush()
   except MENDABLE as error:
     sys.exit(f"error: {error}")
+  except OSError as error:
+    # Whatever else the operating system refuses: most likely to print on a full disk.
+    _give_up_printing()
+    what = f"{error.filename}: " if error.filename else ""
+    sys.exit(
+      f"error: {what}{reason(error)}; after that {to_continue} continues the run."
+    )
   except DeadlineError as error:
     print(f"{error}: {to_continue} continues the run.")
   except KeyboardInterrupt:
@@ -132,3 +142,11 @@ def run_command_line(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(130)
+
+
+def _give_up_printing() -> None:
+  """Sends to nowhere what Python would print at its end, where that fails."""
+  try:
+    sys.stdout.flush()
+  except OSError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

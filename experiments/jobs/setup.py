@@ -198,5 +198,5 @@ def find_base(
 def start_from(run: Finished) -> Start:
   """The end of a finished run's base training, to start from."""
   base = run.weights("base")
-  wall = {"base": run.results["wall_seconds"]["base"]}
+  wall = {"base": run.results["wall_seconds"].get("base", 0.0)}
   return Start(base["params"], base["batch_stats"] or {}, 1, wall)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import gsm_optax
+from experiments.run.files import writing
 from experiments.train.kernels import is_kernel
 
 
@@ -40,10 +41,8 @@ class Ticket(NamedTuple):
       f"mask/{name}": np.asarray(leaf) for name, leaf in masks.items()
     }
     arrays |= {f"initial/{name}": np.asarray(leaf) for name, leaf in initial.items()}
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with writing(path) as partial, partial.open("wb") as file:
       np.savez_compressed(file, source=np.array(json.dumps(self.source)), **arrays)
-    partial.replace(path)
 
   @classmethod
   def load(cls, path: Path) -> "Ticket":

@@ -39,6 +39,7 @@ from experiments.jobs.ticket_file import (
 )
 from experiments.models import Model
 from experiments.run.driver import Start
+from experiments.run.errors import unwritable
 from experiments.run.folder import finished, refuse_other_run
 from experiments.train.devices import is_first_process
 from experiments.train.kernels import is_kernel
@@ -192,7 +193,8 @@ def run(job: TicketJob) -> dict[str, Any]:
   with set_up(job, FILES, [job.found] if job.found else []) as setup:
     ticket = find(job, setup.model)
     if is_first_process():
-      ticket.save(job.folder / "ticket.npz")
+      with unwritable(job.folder):
+        ticket.save(job.folder / "ticket.npz")
     accuracies, wall = dict[str, float](), dict[str, float]()
     for name, control in controls(ticket, setup.model, job.recipe.seed).items():
       accuracies[name], wall[name] = train(name, control, job, setup)

@@ -1,36 +1,58 @@
-"""Checkpoints of an interrupted run, with Orbax."""
+"""Checkpoints of an interrupted run."""
 
-import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
+from experiments.run.errors import reason
+from experiments.run.files import check_seal, remove, remove_partial, write_json
+from experiments.run.weights import read_arrays, write_arrays, written_by_all
+from experiments.train.devices import is_first_process, wait_for_others
+
+KEPT = 2
+"""How many there are: where one is damaged, the one before it takes its place."""
 
 
 class DamagedError(Exception):
-  """No checkpoint can be read; the message says what to do."""
+  """No checkpoint can be read, or none written; the message says what to do."""
+
+
+class RefusedError(Exception):
+  """Raised by `like` for a checkpoint that is whole, but must not be used.
+
+  Attributes:
+    reason: what `Checkpoints.newest` raises in its place.
+  """
+
+  def __init__(self, reason: Exception):
+    super().__init__(str(reason))
+    self.reason = reason
 
 
 class Checkpoints:
   """The last checkpoints of a run: arrays, and a JSON description of them.
 
-  Orbax writes each to a folder of another name and renames it when it is whole, so that
-  a run may be killed at any moment. Two are kept: where one is damaged, the one before
-  it takes its place.
+  Each is a sealed folder by the number of its step, written under another name and
+  renamed when it is whole, so that a run may be killed at any moment.
   """
 
   def __init__(self, folder: Path, say: Callable[[str], None]):
-    """Opens `folder`, or makes it; `say` is told of damaged checkpoints."""
+    """Opens `folder`, or makes it; `say` is told of damaged checkpoints.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
     self._folder, self._say = folder, say
-    self._manager = ocp.CheckpointManager(
-      folder.absolute(),
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
-      ),
-    )
+    if is_first_process():
+      folder.mkdir(exist_ok=True)
+      remove_partial(folder)
+    wait_for_others(f"open {folder}")
+
+  def steps(self) -> list[int]:
+    """The steps of which there are checkpoints, ascending."""
+    names = [path.name for path in self._folder.iterdir()]
+    return sorted(int(name) for name in names if name.isdecimal())
 
   def save(self, step: int, arrays: Any, description: dict[str, Any]) -> None:
     """Saves what `newest` will give back; `step` must grow.
@@ -38,17 +60,16 @@ class Checkpoints:
     Raises:
       DamagedError: if it cannot be written.
     """
-    described = {**description, "digest": digest(arrays)}
     try:
-      self._manager.save(
-        step,
-        args=ocp.args.Composite(
-          arrays=ocp.args.StandardSave(arrays), description=ocp.args.JsonSave(described)
-        ),
-      )
+      with written_by_all(self._folder / str(step)) as partial:
+        if is_first_process():
+          partial.mkdir()
+          write_json(partial / "description.json", description)
+        write_arrays(partial / "arrays", arrays)
+      self._remove(self.steps()[:-KEPT])
     except Exception as error:
       raise DamagedError(
-        f"A checkpoint cannot be written to {self._folder} ({_reason(error)}): free"
+        f"A checkpoint cannot be written to {self._folder} ({reason(error)}): free"
         " some space there; --resume then continues from the one before."
       ) from error
 
@@ -64,26 +85,21 @@ class Checkpoints:
     Raises:
       DamagedError: if there are checkpoints, but none that can be read.
     """
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    problem = None
-    for step in steps:
+    steps, problem = self.steps(), None
+    for step in reversed(steps):
+      path = self._folder / str(step)
       try:
-        args = ocp.args.Composite(description=ocp.args.JsonRestore())
-        description = self._manager.restore(step, args=args)["description"]
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like(description))
-        args = ocp.args.Composite(arrays=ocp.args.StandardRestore(target))
-        arrays = self._manager.restore(step, args=args)["arrays"]
-        if digest(arrays) != description["digest"]:
-          raise ValueError("its arrays are not those that were saved")
+        check_seal(path)
+        description = json.loads((path / "description.json").read_text())
+        arrays = read_arrays(path / "arrays", like(description))
       except RefusedError as refusal:
         raise refusal.reason from None
       except Exception as error:
-        problem = _reason(error)
+        problem = reason(error)
         self._say(f"Checkpoint {step} of {self._folder} is damaged ({problem}).")
         continue
       # Training comes to these steps again.
-      for damaged in steps[: steps.index(step)]:
-        self._manager.delete(damaged)
+      self._remove([damaged for damaged in steps if damaged > step])
       return arrays, description
     if steps:
       raise DamagedError(
@@ -92,33 +108,9 @@ class Checkpoints:
       )
     return None
 
-  def close(self) -> None:
-    """Ends Orbax's threads."""
-    self._manager.close()
-
-
-class RefusedError(Exception):
-  """Raised by `like` for a checkpoint that is whole, but must not be used.
-
-  Attributes:
-    reason: what `Checkpoints.newest` raises in its place.
-  """
-
-  def __init__(self, reason: Exception):
-    super().__init__(str(reason))
-    self.reason = reason
-
-
-def digest(tree: Any) -> str:
-  """A checksum of all bits of a tree of arrays."""
-  result = hashlib.blake2b(digest_size=16)
-  for leaf in jax.tree.leaves(tree):
-    array = np.asarray(leaf)
-    result.update(f"{array.dtype}{array.shape}".encode())
-    result.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-  return result.hexdigest()
-
-
-def _reason(error: Exception) -> str:
-  reason = str(error).strip() or type(error).__name__
-  return reason.splitlines()[0][:200]
+  def _remove(self, steps: list[int]) -> None:
+    wait_for_others(f"before removing from {self._folder}")
+    if is_first_process():
+      for step in steps:
+        remove(self._folder / str(step))
+    wait_for_others(f"after removing from {self._folder}")

@@ -1,31 +1,34 @@
-"""The training of a run: its phases in turn, measured, recorded, and resumable."""
+"""The training of a run: its stages in turn, measured, recorded, and resumable."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from contextlib import closing
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from experiments.configs.recipe import Recipe
-from experiments.datasets.dataset import Dataset
-from experiments.models import Model
-from experiments.run.checkpoints import Checkpoints, RefusedError
-from experiments.run.folder import RunError, RunFolder
-from experiments.run.recording import Display, Metrics
-from experiments.train.augmentation import Augmentation
+from experiments.run.checkpoints import RefusedError
+from experiments.run.folder import RunError
+from experiments.run.recording import Metrics
+from experiments.run.stages import (
+  DeadlineError,
+  DivergenceError,
+  Outcome,
+  Run,
+  Stage,
+  Start,
+)
+from experiments.run.surroundings import devices
 from experiments.train.devices import (
   batch_mesh,
+  first_process_says,
   is_first_process,
   on_devices,
   replicate,
 )
 from experiments.train.epoch import (
   Interrupted,
+  TrainEpoch,
   Within,
   is_quick_in_a_loop,
   make_train_epoch,
@@ -33,72 +36,6 @@ from experiments.train.epoch import (
 from experiments.train.evaluate import make_evaluate
 from experiments.train.measures import History, empty_history, make_measure
 from experiments.train.step import TrainState, make_augmented_step
-
-
-class Stage(NamedTuple):
-  """A phase of a recipe, ready to run.
-
-  Attributes:
-    name: of the phase; the params of ``"base"`` are kept.
-    epochs: how many.
-    tx: the optimizer.
-    learning_rate: at each step.
-    augmentation: of the training images.
-  """
-
-  name: str
-  epochs: int
-  tx: optax.GradientTransformation
-  learning_rate: optax.Schedule
-  augmentation: Sequence[Augmentation] = ()
-
-
-class Start(NamedTuple):
-  """Where a run begins, if not with the model's initial params.
-
-  Attributes:
-    params: as the model's.
-    batch_stats: as the model's.
-    stage: how many stages are done already.
-    wall_seconds: the time that each of them took.
-  """
-
-  params: Any
-  batch_stats: Any
-  stage: int = 0
-  wall_seconds: Mapping[str, float] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Run:
-  """What to train, on what, and where."""
-
-  folder: RunFolder
-  recipe: Recipe
-  stages: Sequence[Stage]
-  model: Model
-  data: Dataset
-  display: Display
-  start: Start | None = None
-  deadline: float | None = None
-  """The `time.monotonic` after which to stop, at the end of an epoch."""
-
-
-class Outcome(NamedTuple):
-  """What is there when all stages are done."""
-
-  params: Any
-  batch_stats: Any
-  records: list[dict[str, Any]]
-  wall_seconds: dict[str, float]
-
-
-class DivergenceError(Exception):
-  """The loss is not a number any more; the message says what to do."""
-
-
-class DeadlineError(Exception):
-  """The time is up; the run can be continued."""
 
 
 def train(run: Run) -> Outcome:
@@ -109,101 +46,101 @@ def train(run: Run) -> Outcome:
   is the same whether the run was interrupted or not.
 
   Raises:
-    RunError: if the folder's checkpoint is of another run, or cannot be written.
+    RunError: if the folder's checkpoint is of another run, or it cannot be written.
+    DamagedError: if there are checkpoints, but none can be read; or none be written.
     DivergenceError: if the loss is not finite.
     DeadlineError: if the run's deadline has passed.
   """
-  with ExitStack() as stack:
-    checkpoints = stack.enter_context(closing(run.folder.checkpoints(run.display.say)))
-    training = _Training.begun(run, checkpoints)
-    stack.enter_context(closing(training.metrics))
+  training = _Training(run)
+  records = training.restored()
+  training.metrics = Metrics(run.folder.path, records or [], is_first_process())
+  run.display.start(run.epochs, training.epochs_done)
+  with closing(training.metrics):
+    if records is None:
+      training.begin()
     for index in range(training.stage, len(run.stages)):
       training.train_stage(index)
-    state = training.state
-    records = training.metrics.records
-    return Outcome(state.params, state.batch_stats, records, training.wall_seconds)
+  params, batch_stats, _ = training.state
+  return Outcome(params, batch_stats, training.metrics.records, training.wall_seconds)
 
 
-@dataclass
 class _Training:
-  """A run under way; what a checkpoint holds, and what is needed to go on."""
+  """A run under way: where it stands, and what is needed to go on."""
 
-  run: Run
-  checkpoints: Checkpoints
   metrics: Metrics
-  state: TrainState
-  history: History
-  stage: int = 0
-  epoch: int = 0
-  interrupted: Interrupted | None = None
-  wall_seconds: dict[str, float] = field(default_factory=dict[str, float])
 
-  def __post_init__(self):
-    run = self.run
+  def __init__(self, run: Run):
+    """Where the run begins."""
     recipe, data, model = run.recipe, run.data, run.model
+    self.run = run
+    self.checkpoints = run.folder.checkpoints(run.display.say)
     self.mesh = batch_mesh()
-    self.scans = is_quick_in_a_loop(model, data.image_shape)
     self.steps_per_epoch = data.train_size // recipe.batch_size
-    _, self.order_key = jax.random.split(jax.random.key(recipe.seed))
     probe = next(iter(data.epoch(jax.random.key(0), recipe.batch_size)))
     evaluate = make_evaluate(model, data, self.mesh)
     self.measure = make_measure(
       *(model, data, recipe.density, on_devices(probe, self.mesh), evaluate)
     )
-
-  @classmethod
-  def begun(cls, run: Run, checkpoints: Checkpoints) -> "_Training":
-    """From the newest checkpoint, or from the start."""
-    mesh = batch_mesh()
-    init_key, _ = jax.random.split(jax.random.key(run.recipe.seed))
-    start = run.start or Start(*run.model.init(init_key))
+    init_key, self.order_key = jax.random.split(jax.random.key(recipe.seed))
+    start = run.start or Start(*model.init(init_key))
     # Copies: an epoch takes its state's memory, and these may be the caller's.
-    params, batch_stats = jax.tree.map(jnp.copy, replicate(start[:2], mesh))
-    history = empty_history(params)
+    params, batch_stats = jax.tree.map(jnp.copy, replicate(start[:2], self.mesh))
+    self.stage, self.epoch = start.stage, 0
+    self.interrupted: Interrupted | None = None
+    self.wall_seconds = dict(start.wall_seconds)
+    self.state = self._state(start.stage, params, batch_stats)
+    self.history = empty_history(params)
 
-    def state(stage: int) -> TrainState:
-      opt_state = replicate(run.stages[stage].tx.init(params), mesh)
-      return TrainState(params, batch_stats, opt_state)
+  def _state(self, stage: int, params: Any, batch_stats: Any) -> TrainState:
+    """At the beginning of a stage."""
+    opt_state = replicate(self.run.stages[stage].tx.init(params), self.mesh)
+    return TrainState(params, batch_stats, opt_state)
+
+  @property
+  def epochs_done(self) -> int:
+    """Of all stages together."""
+    return self.run.epochs_before(self.stage) + self.epoch
+
+  def begin(self) -> None:
+    """Evaluates what the run begins with."""
+    last = self.run.stages[max(self.stage - 1, 0)]
+    self.evaluate(last, last.epochs if self.stage else 0, None)
+    if self.stage:
+      self.keep_base()
+
+  def restored(self) -> list[dict[str, Any]] | None:
+    """Goes to the newest checkpoint and gives its records; ``None`` if it has none."""
+    say = self.run.display.say
+    params, batch_stats, _ = self.state
 
     def like(saved: dict[str, Any]) -> Any:
       try:
-        run.folder.refuse_other(saved["run"])
+        self.run.folder.refuse_other(saved["run"])
       except RunError as error:
         raise RefusedError(error) from error
-      return state(saved["stage"]), history, jnp.float32(0)
+      state = self._state(saved["stage"], params, batch_stats)
+      return state, self.history, replicate(jnp.float32(0), self.mesh)
 
-    newest = checkpoints.newest(like)
-    total = sum(stage.epochs for stage in run.stages)
-    records = newest[1]["records"] if newest else []
-    metrics = Metrics(run.folder.path, records, is_first_process())
+    newest = self.checkpoints.newest(like)
     if newest is None:
-      stage = start.stage
-      training = cls(run, checkpoints, metrics, state(stage), history, stage)
-      training.wall_seconds.update(start.wall_seconds)
-      run.display.start(total, training.epochs_before(stage))
-      last = run.stages[max(stage - 1, 0)]
-      training.evaluate(last, last.epochs if stage else 0, None)
-      if stage:
-        training.keep_base()
-      return training
-    (trained, history, loss_sum), saved = newest
-    training = cls(run, checkpoints, metrics, trained, history, saved["stage"])
-    training.epoch, training.wall_seconds = saved["epoch"], saved["wall_seconds"]
+      return None
+    (self.state, self.history, loss_sum), saved = newest
+    self.stage, self.epoch = saved["stage"], saved["epoch"]
+    self.wall_seconds = saved["wall_seconds"]
     if saved["step"]:
-      training.interrupted = Interrupted(saved["step"], loss_sum, saved["position"])
-    done = training.epochs_before(training.stage) + training.epoch
-    run.display.start(total, done)
-    run.display.say(f"Continuing after {done} of {total} epochs.")
-    if saved["devices"] != _devices():
-      run.display.say(
-        f"It ran on {saved['devices']} and goes on on {_devices()}: its last digits"
+      self.interrupted = Interrupted(saved["step"], loss_sum, saved["position"])
+    say(f"Continuing after {self.epochs_done} of {self.run.epochs} epochs.")
+    if saved["devices"] != devices():
+      say(
+        f"It ran on {saved['devices']} and goes on on {devices()}: its last digits"
         " will differ from those of a run on one of them."
       )
-    return training
-
-  def epochs_before(self, index: int) -> int:
-    """Epochs of all stages before one."""
-    return sum(stage.epochs for stage in self.run.stages[:index])
+    if self.stage and (problem := self.run.folder.damage("base")):
+      say(
+        f"{self.run.folder.path / 'base'} is damaged ({problem}): this run needs it no"
+        " more, but no other can begin with it. Remove the folder to train it anew."
+      )
+    return saved["records"]
 
   def evaluate(self, stage: Stage, epoch: int, loss: jax.Array | None) -> None:
     """Measures, records and shows the state after an epoch of a stage."""
@@ -217,7 +154,7 @@ class _Training:
     record = {
       "phase": stage.name,
       "epoch": epoch,
-      "total_epochs": self.epochs_before(self.stage) + self.epoch,
+      "total_epochs": self.epochs_done,
       "loss": None if loss is None else float(loss),
       "learning_rate": float(jnp.asarray(rate)),
       **measured,
@@ -227,58 +164,71 @@ class _Training:
 
   def train_stage(self, index: int) -> None:
     """Trains one stage to its end, or what is left of it."""
-    run, stage, every = self.run, self.run.stages[index], self.run.recipe.evaluate_every
+    run, stage = self.run, self.run.stages[index]
     if index > self.stage:
       params, batch_stats, _ = self.state
-      opt_state = replicate(stage.tx.init(params), self.mesh)
-      self.state = TrainState(params, batch_stats, opt_state)
+      self.state = self._state(index, params, batch_stats)
       self.history = History(self.history.active, self.history.active)
       self.stage, self.epoch = index, 0
-    train_epoch = make_train_epoch(
-      make_augmented_step(run.model, stage.tx, run.data, stage.augmentation),
-      *(run.data, run.recipe.batch_size, self.scans, self.mesh),
-    )
-    before = self.epochs_before(index)
+    scans = is_quick_in_a_loop(run.model, run.data.image_shape)
+    train_epoch = self._train_epoch(stage, scans)
     started = time.perf_counter() - self.wall_seconds.setdefault(stage.name, 0.0)
-    for epoch in range(self.epoch + 1, stage.epochs + 1):
-      key = jax.random.fold_in(self.order_key, before + epoch)
-      within = None
-      for state, within in train_epoch(self.state, key, self.interrupted):
-        self.state = state
-        if self.is_due(within):
-          self.wall_seconds[stage.name] = time.perf_counter() - started
-          self.save(within)
-      assert within is not None, "an epoch has a batch at least"
-      loss = within.loss_sum / within.step
-      self.interrupted, self.epoch = None, epoch
-      run.display.epoch(stage.name, before + epoch, loss)
-      is_evaluated = epoch % every == 0 or epoch == stage.epochs
+    while self.epoch < stage.epochs:
+      loss = self._trained_loss(train_epoch, stage, started)
+      run.display.epoch(stage.name, self.epochs_done, loss)
+      is_last = self.epoch == stage.epochs
+      is_evaluated = is_last or self.epoch % run.recipe.evaluate_every == 0
       if is_evaluated:
-        self.evaluate(stage, epoch, loss)
-      is_late = run.deadline is not None and self._time() > run.deadline
+        self.evaluate(stage, self.epoch, loss)
+      is_late = self.epochs_done < run.epochs and self._is_late()
       if is_evaluated or is_late:
         self.wall_seconds[stage.name] = time.perf_counter() - started
         self.save(None)
       if is_late:
-        raise DeadlineError(f"stopped after {before + epoch} epochs")
+        raise DeadlineError(f"stopped after {self.epochs_done} epochs")
+    # Also where it was interrupted between its last checkpoint and this.
     if stage.name == "base":
       self.keep_base()
 
-  def _time(self) -> float:
-    """Now, when all that was asked of the device is done."""
+  def _train_epoch(self, stage: Stage, scans: bool) -> TrainEpoch:
+    """How to train an epoch; `scans`: whether in one call, if the data allow it."""
+    run = self.run
+    step = make_augmented_step(run.model, stage.tx, run.data, stage.augmentation)
+    return make_train_epoch(step, run.data, run.recipe.batch_size, scans, self.mesh)
+
+  def _trained_loss(
+    self, train_epoch: TrainEpoch, stage: Stage, started: float
+  ) -> jax.Array:
+    """Trains one epoch, or what is left of it; the mean loss of all its steps."""
+    if self.interrupted:
+      # The rest of an epoch cannot be one call, wherever it was begun.
+      train_epoch = self._train_epoch(stage, scans=False)
+    key, within = jax.random.fold_in(self.order_key, self.epochs_done + 1), None
+    for state, within in train_epoch(self.state, key, self.interrupted):
+      self.state = state
+      if self.is_due(within):
+        self.wall_seconds[stage.name] = time.perf_counter() - started
+        self.save(within)
+    assert within is not None, "an epoch has a batch at least"
+    self.interrupted = None
+    self.epoch += 1
+    return within.loss_sum / within.step
+
+  def _is_late(self) -> bool:
+    """Whether the deadline has passed when all that was asked of the device is done."""
+    if self.run.deadline is None:
+      return False
     jax.block_until_ready(self.state)
-    return time.monotonic()
+    return first_process_says(time.monotonic() > self.run.deadline)
 
   def is_due(self, within: Within) -> bool:
     """Whether to save within an epoch."""
     every = self.run.recipe.checkpoint_every
-    if every is None or within.batches is None:
-      return False
-    return within.step % every == 0 and within.step < self.steps_per_epoch
+    is_inside = within.batches is not None and within.step < self.steps_per_epoch
+    return is_inside and every is not None and within.step % every == 0
 
   def save(self, within: Within | None) -> None:
     """Writes a checkpoint: at the end of an epoch, or within one."""
-    done = self.epochs_before(self.stage) + self.epoch
     step, loss_sum, batches = within or Within(0, jnp.float32(0), None)
     description = {
       "run": self.run.folder.description,
@@ -288,17 +238,13 @@ class _Training:
       "position": batches.position() if batches else None,
       "wall_seconds": self.wall_seconds,
       "records": self.metrics.records,
-      "devices": _devices(),
+      "devices": devices(),
     }
     arrays = self.state, self.history, loss_sum
-    self.checkpoints.save(done * self.steps_per_epoch + step, arrays, description)
+    number = self.epochs_done * self.steps_per_epoch + step
+    self.checkpoints.save(number, arrays, description)
 
   def keep_base(self) -> None:
     """Keeps what the first stage ends with, for others to start from."""
     arrays = {"params": self.state.params, "batch_stats": self.state.batch_stats}
     self.run.folder.save("base", arrays)
-
-
-def _devices() -> str:
-  device = jax.devices()[0]
-  return f"{jax.device_count()} × {device.device_kind}"

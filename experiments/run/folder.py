@@ -1,88 +1,36 @@
 """A run's folder: its files, and the only judge of whether two runs are the same."""
 
-import json
-import os
-import shutil
+import re
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from experiments.configs.recipe import flatten
 from experiments.run.checkpoints import Checkpoints
-from experiments.run.files import PARTIAL, write_json
-from experiments.run.weights import load_weights, save_weights
+from experiments.run.errors import RunError, reason, unwritable
+from experiments.run.files import (
+  check_seal,
+  remove,
+  remove_partial,
+  whole_name,
+  write_json,
+  writing,
+)
+from experiments.run.finished import Finished, finished, read_json
+from experiments.run.locks import LOCK, locked
+from experiments.run.weights import TRIAL, save_weights, try_out, unsafe_character
 from experiments.train.devices import is_first_process, wait_for_others
 
-
-class RunError(Exception):
-  """A run cannot be started or continued; the message says what to do."""
-
+__all__ = ["FILES", "Finished", "RunError", "RunFolder", "finished", "refuse_other_run"]
 
 FILES = (
   *("checkpoints", "tensorboard", "base", "params", "pruned_params"),
-  *("job.json", "metrics.jsonl", "results.json", "report.png", "lock"),
+  *("job.json", "metrics.jsonl", "results.json", "report.png", LOCK),
 )
 """All that a run leaves in its folder."""
-
-UNSAFE = frozenset("*?[]\\")
-"""Characters of a path that Orbax takes for patterns: it would not find its files."""
-
-
-class Finished(NamedTuple):
-  """A finished run.
-
-  Attributes:
-    path: its folder.
-    results: its ``results.json``.
-  """
-
-  path: Path
-  results: dict[str, Any]
-
-  @property
-  def description(self) -> dict[str, Any]:
-    """What the run is."""
-    return self.results["config"]
-
-  def weights(self, name: str) -> Any:
-    """``base``, ``params`` or ``pruned_params``, as nested dicts.
-
-    Raises:
-      RunError: if they are missing or damaged.
-    """
-    path = self.path / name
-    if not path.is_dir():
-      raise RunError(f"{self.path} lacks its {name}: run it again.")
-    try:
-      return load_weights(path)
-    except Exception as error:
-      raise RunError(
-        f"{path} is damaged ({_first_line(error)}): run it again."
-      ) from error
-
-
-def finished(path: Path, flag: str = "--base") -> Finished:
-  """The finished run in a folder.
-
-  Args:
-    path: the folder.
-    flag: the one that named it.
-
-  Raises:
-    RunError: if there is none.
-  """
-  if not (path / "results.json").exists():
-    raise RunError(
-      f"{path} holds no finished run: name another folder with {flag}, or run"
-      " python -m experiments.prune there."
-    )
-  results = _read_json(path / "results.json")
-  if not isinstance(results.get("config"), dict) or "wall_seconds" not in results:
-    raise RunError(f"{path / 'results.json'} is not a run's: run it again.")
-  return Finished(path, results)
 
 
 class RunFolder:
@@ -104,15 +52,20 @@ class RunFolder:
       files: the names of all that it leaves there.
 
     Raises:
-      RunError: if Orbax could not read back what it would write there.
+      RunError: if no run could read back what it would write there.
     """
     self.path, self.description = path, description
     self._files = frozenset(files)
-    if unsafe := sorted(UNSAFE & set(str(path.absolute()))):
+    other = "choose another folder with --out."
+    if unsafe := unsafe_character(path):
       raise RunError(
-        f"The path {path.absolute()} contains {unsafe[0]}, which checkpoints cannot"
-        " have: choose another folder with --out."
+        f"The path {path.absolute()} contains {unsafe}, which checkpoints cannot have:"
+        f" {other}"
       )
+    if re.search(r"[\0\ud800-\udfff]", str(path)):
+      raise RunError(f"The path {str(path)!r} contains what is no character: {other}")
+    if re.match("[a-z0-9]{2,}:/", str(path)):
+      raise RunError(f"{path} is an address, and runs need a folder: {other}")
 
   @contextmanager
   def opened(self, resume: bool) -> Generator[bool]:
@@ -126,64 +79,83 @@ class RunFolder:
 
     Raises:
       RunError: if it holds an unfinished run, another run, or files that are no run's,
-        or if it cannot be written.
+        or if what is written there cannot be read back.
     """
-    if not is_first_process():
-      wait_for_others("folder")
-      yield False
-      return
-    with _sentences(self.path):
-      if self.path.exists() and not self.path.is_dir():
-        raise RunError(f"{self.path} is a file: choose a folder with --out.")
-      self.path.mkdir(parents=True, exist_ok=True)
-      lock = _locked(self.path)
-    with lock:
-      with _sentences(self.path):
-        replaces = self._prepare(resume)
-      wait_for_others("folder")
+    with ExitStack() as stack:
+      replaces = False
+      with unwritable(self.path):
+        if is_first_process():
+          if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file: choose a folder with --out.")
+          self.path.mkdir(parents=True, exist_ok=True)
+          stack.enter_context(locked(self.path))
+          replaces = self._is_to_be_replaced(resume)
+        wait_for_others(f"opened {self.path}")
+        try_out(self.path)
+        if is_first_process():
+          if not resume:
+            self._clear()
+          self.write_json("job.json", self.description)
+        wait_for_others(f"prepared {self.path}")
       yield replaces
+    wait_for_others(f"closed {self.path}")
 
-  def _prepare(self, resume: bool) -> bool:
-    names = {path.name for path in self.path.iterdir()} - {"lock"}
-    if foreign := sorted(name for name in names if _whole(name) not in self._files):
+  def _is_to_be_replaced(self, resume: bool) -> bool:
+    """Whether there is a finished run to clear away; raises for what must stay."""
+    names = {path.name for path in self.path.iterdir()} - {TRIAL}
+    if foreign := sorted(name for name in names if whole_name(name) not in self._files):
       raise RunError(
         f"{self.path} holds files that are no run's ({', '.join(foreign[:3])}): choose"
         " another folder with --out."
       )
-    for name in names:
-      if _whole(name) != name:
-        _remove(self.path / name)
-        names = names - {name}
-    note, results = self.path / "job.json", self.path / "results.json"
-    if resume and note.exists():
-      self.refuse_other(_read_json(note))
-    if resume or not names:
-      self.write_json("job.json", self.description)
+    remove_partial(self.path)
+    results = self.path / "results.json"
+    if resume:
+      self._refuse_noted(self.path / "job.json")
+      self._refuse_noted(results, "config")
       return False
-    replaces = results.exists()
-    if replaces:
-      self.refuse_other(_read_json(results).get("config", {}))
-    elif any(self.path.rglob("checkpoints/[0-9]*")):
+    if results.exists():
+      try:
+        self.refuse_other(read_json(results).get("config"))
+      except (OSError, ValueError) as error:
+        raise RunError(
+          f"{results} is damaged ({reason(error)}): write it anew with --resume, remove"
+          " the folder, or choose another with --out."
+        ) from error
+      return True
+    if any(self.path.rglob("checkpoints/[0-9]*")) or any(self.path.rglob("params")):
       raise RunError(
         f"{self.path} holds an unfinished run: continue it with --resume, remove the"
         " folder, or choose another with --out."
       )
-    for name in names:
-      _remove(self.path / name)
-    self.write_json("job.json", self.description)
-    return replaces
+    return False
+
+  def _refuse_noted(self, path: Path, key: str | None = None) -> None:
+    """Refuses another run that a file tells of; one that tells nothing is rewritten."""
+    try:
+      noted = read_json(path)
+    except (OSError, ValueError):
+      return
+    self.refuse_other(noted.get(key) if key else noted)
+
+  def _clear(self) -> None:
+    """Removes all files; killed in between, it leaves an unfinished run or none."""
+    order = ("results.json", "checkpoints")
+    names = {path.name for path in self.path.iterdir()} - {LOCK, *order}
+    for name in (*order, *sorted(names)):
+      remove(self.path / name)
 
   def refuse_other(self, saved: Any) -> None:
     """Raises a RunError unless `saved` describes this run."""
     refuse_other_run(saved, self.description, self.path)
 
   def checkpoints(self, say: Callable[[str], None]) -> Checkpoints:
-    """The run's checkpoints; close them at the end.
+    """The run's checkpoints.
 
     Args:
       say: is told what a user should know.
     """
-    with _sentences(self.path):
+    with unwritable(self.path):
       return Checkpoints(self.path / "checkpoints", say)
 
   def part(self, name: str) -> "RunFolder":
@@ -192,13 +164,13 @@ class RunFolder:
 
   def write_json(self, name: str, content: Any) -> None:
     """Writes a whole file or none."""
-    with _sentences(self.path):
+    with unwritable(self.path):
       write_json(self.path / name, content)
 
   def save_figure(self, name: str, figure: Figure) -> None:
-    """Writes a picture."""
-    with _sentences(self.path):
-      figure.savefig(self.path / name, dpi=120)
+    """Writes a whole picture or none."""
+    with unwritable(self.path), writing(self.path / name) as partial:
+      figure.savefig(partial, dpi=120, format="png")
 
   def save(self, name: str, weights: Any) -> None:
     """Writes params or the like, whole or not at all, and reads them back.
@@ -206,18 +178,16 @@ class RunFolder:
     Raises:
       RunError: if they cannot be written, or are not what was written.
     """
-    path = self.path / name
-    partial = path.with_name(name + PARTIAL)
-    with _sentences(self.path):
-      if is_first_process() and partial.exists():
-        shutil.rmtree(partial)
-      wait_for_others(f"before {path}")
-      save_weights(partial, weights)
-      if is_first_process():
-        if path.exists():
-          shutil.rmtree(path)
-        os.replace(partial, path)
-      wait_for_others(f"after {path}")
+    with unwritable(self.path):
+      save_weights(self.path / name, weights)
+
+  def damage(self, name: str) -> str | None:
+    """What is wrong with weights that were saved, if anything."""
+    try:
+      check_seal(self.path / name)
+    except Exception as error:
+      return reason(error)
+    return None
 
 
 def refuse_other_run(
@@ -244,66 +214,3 @@ def refuse_other_run(
       f"{path} holds another run, with {', '.join(differences)}: give the same flags,"
       f" or choose another folder with {flag}."
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-  try:
-    content = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise RunError(
-      f"{path} is damaged ({_first_line(error)}): remove the folder, or choose another"
-      " with --out."
-    ) from error
-  if not isinstance(content, dict):
-    raise RunError(f"{path} is not a run's: remove the folder, or choose another.")
-  return content
-
-
-def _whole(name: str) -> str:
-  """The name that a file has when it is whole; Orbax adds its own to ours."""
-  return name.split(".orbax-checkpoint-tmp")[0].removesuffix(PARTIAL)
-
-
-def _remove(path: Path) -> None:
-  if path.is_dir():
-    shutil.rmtree(path)
-  else:
-    path.unlink()
-
-
-def _locked(folder: Path) -> IO[str]:
-  """The open file of the folder's lock, which closing it releases."""
-  file = (folder / "lock").open("a+")
-  try:
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except ImportError:
-    pass  # Windows: runs do not exclude each other there
-  except BlockingIOError as error:
-    file.close()
-    raise RunError(
-      f"Another run is using {folder}: wait for its end, or choose another folder with"
-      " --out."
-    ) from error
-  return file
-
-
-@contextmanager
-def _sentences(path: Path) -> Generator[None]:
-  """Makes a RunError of whatever keeps a folder from being written."""
-  try:
-    yield
-  except RunError:
-    raise
-  except Exception as error:
-    # Orbax and TensorStore have errors of many kinds for a full disk.
-    raise RunError(
-      f"{path} cannot be written ({_first_line(error)}): free some space, or choose"
-      " another folder with --out."
-    ) from error
-
-
-def _first_line(error: Exception) -> str:
-  reason = str(error).strip() or type(error).__name__
-  return reason.splitlines()[0][:200]

@@ -1,7 +1,7 @@
 """What a run shows while it goes on and leaves behind: lines, a bar, TensorBoard."""
 
+import contextlib
 import json
-import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -16,43 +16,86 @@ from rich.progress import (
   TextColumn,
   TimeRemainingColumn,
 )
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
+
+from experiments.run.errors import unwritable
+from experiments.run.files import writing
+
+# Their classes are made at run time.
+event_proto: Any = event_pb2
+summary_proto: Any = summary_pb2
 
 
 class Metrics:
   """The evaluations of a run, one JSON object a line, and as TensorBoard events."""
 
   def __init__(self, folder: Path, records: list[dict[str, Any]], writes: bool = True):
-    """Continues after `records`, which take the place of what the folder has."""
+    """Continues after `records`, which take the place of what the folder has.
+
+    Raises:
+      RunError: if they cannot be written.
+    """
     self.records = list(records)
+    self._folder = folder
     self._file = self._events = None
     if not writes:
       return
-    path = folder / "metrics.jsonl"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(record) + "\n" for record in records))
-    os.replace(partial, path)
-    self._file = path.open("a")
-    # What lies behind the last of them was recorded by a run that was interrupted.
-    purge = records[-1]["total_epochs"] + 1 if records else None
-    self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+    with unwritable(folder):
+      path = folder / "metrics.jsonl"
+      with writing(path) as partial:
+        partial.write_text("".join(json.dumps(record) + "\n" for record in records))
+      self._file = path.open("a")
+      self._events = _events(folder / "tensorboard", records)
 
   def add(self, record: dict[str, Any]) -> None:
-    """Appends one evaluation."""
+    """Appends one evaluation.
+
+    Raises:
+      RunError: if it cannot be written.
+    """
     self.records.append(record)
     if not self._file or not self._events:
       return
-    self._file.write(json.dumps(record) + "\n")
-    self._file.flush()
-    for name, value in record.items():
-      if isinstance(value, float):
-        self._events.add_scalar(name, value, record["total_epochs"])
+    scalars = [
+      summary_proto.Summary.Value(tag=name, simple_value=value)
+      for name, value in record.items()
+      if isinstance(value, float)
+    ]
+    event = event_proto.Event(
+      wall_time=time.time(),
+      step=record["total_epochs"],
+      summary=summary_proto.Summary(value=scalars),
+    )
+    with unwritable(self._folder):
+      self._file.write(json.dumps(record) + "\n")
+      self._file.flush()
+      self._events.write_event(event)
+      self._events.flush()
 
   def close(self) -> None:
-    """Writes what is still held back."""
-    if self._file and self._events:
-      self._file.close()
-      self._events.close()
+    """Closes the files; what was added is in them."""
+    for file in (self._file, self._events):
+      if file:
+        # After an error the same one again.
+        with contextlib.suppress(OSError):
+          file.close()
+
+
+def _events(folder: Path, records: list[dict[str, Any]]) -> EventsWriter:
+  """A new file of TensorBoard events, written at once.
+
+  The package's own writer has a thread for it, and waits for ever if that has died of a
+  full disk.
+  """
+  folder.mkdir(exist_ok=True)
+  events = EventsWriter(str(folder.absolute() / "events"))
+  if records:
+    # What lies behind the last of them was recorded by a run that was interrupted.
+    log = event_proto.SessionLog(status=event_proto.SessionLog.START)
+    step = records[-1]["total_epochs"] + 1
+    events.write_event(event_proto.Event(step=step, session_log=log))
+  return events
 
 
 class Display:

@@ -29,6 +29,11 @@ def surroundings() -> dict[str, Any]:
   }
 
 
+def devices() -> str:
+  """How many there are, and of what kind."""
+  return f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+
+
 def _version(name: str) -> str | None:
   try:
     return version(name)

@@ -52,6 +52,15 @@ def wait_for_others(where: str) -> None:
     multihost_utils.sync_global_devices(where)
 
 
+def first_process_says(answer: bool) -> bool:
+  """The first process's answer, in all of them."""
+  if jax.process_count() == 1:
+    return answer
+  from jax.experimental import multihost_utils
+
+  return bool(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
+
+
 def batch_mesh() -> Mesh | None:
   """All devices in a row, along which batches are split; ``None`` for a single one."""
   if jax.device_count() == 1:
