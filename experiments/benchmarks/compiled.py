@@ -43,6 +43,7 @@ from experiments.benchmarks.targets import (
 )
 from experiments.run.files import write_json
 from experiments.run.surroundings import surroundings
+from experiments.train.kernels import kernel_mask
 
 DENSITY = 0.1
 RESULTS = Path("experiments/results/compiled")
@@ -83,10 +84,7 @@ def optimiser(program: Program) -> optax.GradientTransformationExtraArgs:
   if program == "keep_top_saliency":
     return gsm_optax.keep_top_saliency(DENSITY)
 
-  def kernels(params: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
-
-  sgd = (optax.add_decayed_weights(decay, mask=kernels), optax.sgd(rate, momentum))
+  sgd = (optax.add_decayed_weights(decay, mask=kernel_mask), optax.sgd(rate, momentum))
   clip = (optax.clip_by_global_norm(1.0),) if program == "clip" else ()
   return optax.chain(*clip, *sgd)
 

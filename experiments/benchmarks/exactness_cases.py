@@ -11,6 +11,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.train.kernels import is_kernel
+
 TREES: dict[str, list[tuple[tuple[int, ...], str]]] = {
   "odd shapes": [
     *(((127, 33), "float32"), ((1, 1), "float32"), ((3, 3, 5, 7), "float32")),
@@ -99,7 +101,7 @@ class Case:
       return [
         np.abs(g.astype(np.float32)) * np.abs(w.astype(np.float32))
         for g, w in zip(self.gradients, self.weights, strict=True)
-        if w.ndim > 1
+        if is_kernel(w)
       ]
 
 

@@ -9,11 +9,7 @@ import optax
 
 import gsm_optax
 from experiments.benchmarks.trees import jax_alternatives
-
-
-def is_kernel(params: Any) -> Any:
-  """What is pruned and decays."""
-  return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+from experiments.train.kernels import is_kernel, kernel_mask
 
 
 def keep_by(method: str, density: float) -> optax.GradientTransformation:
@@ -22,7 +18,7 @@ def keep_by(method: str, density: float) -> optax.GradientTransformation:
   def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
     gradients, structure = jax.tree.flatten(updates)
     weights = structure.flatten_up_to(params)
-    places = [i for i, weight in enumerate(weights) if weight.ndim > 1]
+    places = [i for i, weight in enumerate(weights) if is_kernel(weight)]
     n = sum(weights[i].size for i in places)
     select = jax_alternatives(max(1, math.floor(density * n)))[method]
     kept = select([gradients[i] for i in places], [weights[i] for i in places])
@@ -64,7 +60,7 @@ def loop_without_trips() -> optax.GradientTransformation:
 def optimisers(density: float) -> dict[str, optax.GradientTransformation]:
   """By their names in tables; SGD is the one that others are compared with."""
   rate, momentum, decay = 1e-3, 0.98, 5e-4
-  decayed = optax.add_decayed_weights(decay, mask=is_kernel)
+  decayed = optax.add_decayed_weights(decay, mask=kernel_mask)
   sgd = optax.chain(decayed, optax.sgd(rate, momentum))
   return {
     "SGD": sgd,

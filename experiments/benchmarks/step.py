@@ -12,7 +12,11 @@ Where PyTorch is installed, also its SGD, and GSM by `torch.topk` before
 `torch.optim.SGD`, for the LeNets. PyTorch takes its turns apart: its threads keep a
 processor busy for a while after they are done, and whoever comes next would pay for it.
 Where the arrays happen to lie in memory changes times by some percent, so all is
-repeated with new ones, in another order. Eight minutes on two CPU cores.
+repeated with new ones, in another order. Eight minutes on two CPU cores. ResNet-56 is
+measured apart:
+
+    python -m experiments.benchmarks.step --models resnet56 --steps 2 --repeats 3
+      --out experiments/results/step-deep
 """
 
 import importlib
@@ -44,6 +48,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...], int, float]] = {
   "lenet300": ("lenet300", {}, (28, 28, 1), 256, 1 / 60),
   "lenet5": ("lenet5", {}, (28, 28, 1), 64, 1 / 125),
   "resnet20": ("resnet_cifar", {"depth": 20}, (32, 32, 3), 64, 1 / 10),
+  "resnet56": ("resnet_cifar", {"depth": 56}, (32, 32, 3), 64, 1 / 10),
 }
 """Network, its options, image shape, batch size and density of each case."""
 
@@ -52,7 +57,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...], int, float]] = {
 class Benchmark:
   """What to measure."""
 
-  models: tuple[Literal["lenet300", "lenet5", "resnet20"], ...] = (
+  models: tuple[Literal["lenet300", "lenet5", "resnet20", "resnet56"], ...] = (
     "lenet300",
     "lenet5",
     "resnet20",

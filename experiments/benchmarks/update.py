@@ -26,6 +26,7 @@ from experiments.benchmarks.trees import (
   quick_tree,
   shapes_of,
 )
+from experiments.train.kernels import is_kernel
 
 OPTIMISERS = ("SGD", "SGD with clip_by_global_norm", "gsm_optax.gsm")
 """Of `optimisers`: with the params' update, where the selection alone has none."""
@@ -48,7 +49,7 @@ def state_like(
 
   def fill(spec: Any) -> jax.Array:
     for i, leaf in enumerate(unused):
-      if spec.ndim > 1 and (leaf.shape, leaf.dtype) == (spec.shape, spec.dtype):
+      if is_kernel(spec) and (leaf.shape, leaf.dtype) == (spec.shape, spec.dtype):
         return unused.pop(i)
     return jnp.zeros(spec.shape, spec.dtype)
 

@@ -22,6 +22,7 @@ from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_b
 from experiments.benchmarks.trees import quick_tree
 from experiments.benchmarks.update import sentence
 from experiments.models import Model
+from experiments.train.kernels import is_kernel, kernels
 from experiments.train.step import Batch, TrainState, make_train_step
 
 NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -75,12 +76,12 @@ def quick_init(model: Model) -> tuple[Any, Any]:
   A GPU's compiler takes half a minute for ResNet-50's initialisers.
   """
   specs = jax.eval_shape(model.init, jax.random.key(0))
-  shapes = [spec.shape for spec in jax.tree.leaves(specs) if spec.ndim > 1]
-  kernels = iter(quick_tree(shapes, seed=0)[1])
+  shapes = [spec.shape for spec in kernels(specs)]
+  weights = iter(quick_tree(shapes, seed=0)[1])
 
   def fill(path: Any, spec: Any) -> jax.Array:
-    if spec.ndim > 1:
-      return next(kernels)
+    if is_kernel(spec):
+      return next(weights)
     value = 1 if path[-1].key in ("scale", "var") else 0
     return jnp.asarray(np.full(spec.shape, value, spec.dtype))
 

@@ -65,9 +65,7 @@ RESNET20_SMALL = replace(
   model=Network("resnet_cifar", {"depth": 20, "width": 16}),
   gsm=Phase(
     16,
-    GSM(
-      momentum=0.95, passive_weight_decay=1.2e-2, start_density=1.0, density_epochs=6
-    ),
+    GSM(momentum=0.95, passive_weight_decay=2e-2, start_density=1.0, density_epochs=9),
     Cosine(0.05, warmup_epochs=1),
     (Crop(2), Flip()),
   ),

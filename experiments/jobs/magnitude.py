@@ -22,7 +22,7 @@ import gsm_optax
 from experiments.jobs import prune
 from experiments.jobs.command_line import Job, parse, run_command_line
 from experiments.jobs.setup import Setup, find_base, set_up, start_from
-from experiments.run.driver import Start
+from experiments.run.stages import Start
 from experiments.train.devices import batch_mesh, is_first_process
 from experiments.train.evaluate import make_evaluate
 from experiments.train.kernels import is_kernel

@@ -18,8 +18,8 @@ import gsm_optax
 from experiments.jobs.command_line import Job, parse, run_command_line
 from experiments.jobs.report_figure import report_figure
 from experiments.jobs.setup import Setup, find_base, set_up, start_from
-from experiments.run.driver import Outcome, Stage
 from experiments.run.recording import Display
+from experiments.run.stages import Outcome, Stage
 from experiments.train.devices import batch_mesh, is_first_process
 from experiments.train.evaluate import make_evaluate
 from experiments.train.optimizers import GSM
@@ -57,12 +57,15 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
     outcome = setup.train(setup.folder, stages, display, start)
     pruned = gsm_optax.prune(outcome.params, recipe.density)
     report = gsm_optax.sparsity_report(pruned)
+    statistics = {"batch_stats": outcome.batch_stats}
+    if recipe.reestimate:
+      statistics["reestimated_batch_stats"] = reestimated(setup, outcome, pruned)
     results = {
       "preset": job.preset,
       "model": recipe.model.name,
       "dataset": recipe.data.name,
       "seed": recipe.seed,
-      **accuracies(setup, outcome, pruned),
+      **accuracies(setup, outcome, pruned, statistics),
       "density": report.density,
       "compression_ratio": report.compression_ratio,
       "num_prunable": report.size,
@@ -76,6 +79,9 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
     }
     setup.folder.save("params", outcome.params)
     setup.folder.save("pruned_params", pruned)
+    for name, tree in statistics.items():
+      if jax.tree.leaves(tree):
+        setup.folder.save(name, tree)
     if is_first_process():
       figure = report_figure(outcome.records, results)
       setup.folder.save_figure("report.png", figure)
@@ -98,13 +104,25 @@ def passive_shrinkage(setup: Setup, stage: Stage) -> float | None:
   return shrinkage(rates, optimizer.momentum, decay, optimizer.nesterov)
 
 
-def accuracies(setup: Setup, outcome: Outcome, pruned: Any) -> dict[str, float]:
+def reestimated(setup: Setup, outcome: Outcome, pruned: Any) -> Any:
+  """BatchNorm's statistics, estimated anew for the pruned network."""
+  recipe = setup.job.recipe
+  reestimate = make_reestimate(
+    *(setup.model, setup.data, recipe.batch_size, recipe.gsm.augmentation),
+    mesh=batch_mesh(),
+  )
+  return reestimate(pruned, outcome.batch_stats)
+
+
+def accuracies(
+  setup: Setup, outcome: Outcome, pruned: Any, statistics: dict[str, Any]
+) -> dict[str, float]:
   """Of the base model, after GSM, pruned, and with statistics estimated anew."""
-  recipe, mesh, stats = setup.job.recipe, batch_mesh(), outcome.batch_stats
+  stats = statistics["batch_stats"]
   weights = {"gsm": (outcome.params, stats), "pruned": (pruned, stats)}
-  if recipe.reestimate:
-    again = make_reestimate(setup.model, setup.data, recipe.batch_size, mesh=mesh)
-    weights["reestimated"] = (pruned, again(pruned, stats))
+  if "reestimated_batch_stats" in statistics:
+    weights["reestimated"] = (pruned, statistics["reestimated_batch_stats"])
+  mesh = batch_mesh()
   evaluate = make_evaluate(setup.model, setup.data, mesh)
   found = dict(zip(weights, evaluate(list(weights.values())), strict=True))
   base = [record for record in outcome.records if record["phase"] == "base"]

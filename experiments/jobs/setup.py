@@ -16,7 +16,7 @@ from experiments.configs.recipe import Phase, Recipe
 from experiments.datasets.dataset import DataError, Dataset
 from experiments.jobs.command_line import Job
 from experiments.models import Model
-from experiments.run.driver import Outcome, Run, Stage, Start, train
+from experiments.run.driver import train
 from experiments.run.folder import (
   FILES,
   Finished,
@@ -26,6 +26,7 @@ from experiments.run.folder import (
   refuse_other_run,
 )
 from experiments.run.recording import Display
+from experiments.run.stages import Outcome, Run, Stage, Start
 from experiments.run.surroundings import surroundings
 from experiments.train.devices import is_first_process
 from experiments.train.optimizers import GSM, Task

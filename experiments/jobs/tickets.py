@@ -38,9 +38,9 @@ from experiments.jobs.ticket_file import (
   table,
 )
 from experiments.models import Model
-from experiments.run.driver import Start
 from experiments.run.errors import unwritable
 from experiments.run.folder import finished, refuse_other_run
+from experiments.run.stages import Start
 from experiments.train.devices import is_first_process
 from experiments.train.kernels import is_kernel
 

@@ -28,6 +28,7 @@ __all__ = ["FILES", "Finished", "RunError", "RunFolder", "finished", "refuse_oth
 
 FILES = (
   *("checkpoints", "tensorboard", "base", "params", "pruned_params"),
+  *("batch_stats", "reestimated_batch_stats"),
   *("job.json", "metrics.jsonl", "results.json", "report.png", LOCK),
 )
 """All that a run leaves in its folder."""

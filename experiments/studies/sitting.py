@@ -36,8 +36,8 @@ from experiments import models
 from experiments.configs.recipe import Recipe, changed, stretched
 from experiments.jobs.command_line import MENDABLE
 from experiments.jobs.setup import load_data
-from experiments.run.driver import DeadlineError
 from experiments.run.files import write_json
+from experiments.run.stages import DeadlineError
 from experiments.studies import studies
 from experiments.studies.study import Entry
 from experiments.train.epoch import is_quick_in_a_loop, make_train_epoch

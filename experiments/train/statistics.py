@@ -1,6 +1,6 @@
 """BatchNorm's statistics, estimated anew: pruning changes what flows through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from experiments.datasets.dataset import Dataset
 from experiments.models import Model
+from experiments.train.augmentation import Augmentation, augment
 from experiments.train.devices import on_devices
 
 
@@ -16,17 +17,19 @@ def make_reestimate(
   model: Model,
   data: Dataset,
   batch_size: int,
+  augmentations: Sequence[Augmentation] = (),
   batches: int = 100,
   mesh: Mesh | None = None,
 ) -> Callable[[Any, Any], Any]:
   """``(params, batch_stats) -> batch_stats``: averages over some training batches.
 
-  The images are not augmented. A model without statistics gets its own back.
+  A model without statistics gets its own back.
 
   Args:
     model: the model.
     data: whose training images to take.
     batch_size: images per batch.
+    augmentations: of the images, as in training: the network knows no others.
     batches: how many, at most one epoch.
     mesh: over whose devices batches are split.
   """
@@ -37,6 +40,7 @@ def make_reestimate(
   ) -> tuple[Any, jax.Array]:
     # The momentum of a running mean: 0, 1/2, 2/3, …
     momentum = number / (number + 1)
+    images = augment(augmentations, jax.random.key(number.astype(int)), images)
     _, batch_stats = model.apply(
       params, batch_stats, data.prepare(images), True, momentum
     )
