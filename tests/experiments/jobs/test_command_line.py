@@ -77,9 +77,7 @@ def test_without_flags_a_recipe_stays_as_it_is(preset):
 
 
 def test_an_unknown_recipe_is_answered_with_those_there_are():
-  with pytest.raises(
-    SystemExit, match=r"'mnist'; choose from .*digits, lenet300-mnist"
-  ):
+  with pytest.raises(SystemExit, match=r"'mnist'; choose from .*lenet300-mnist"):
     prune.main(["mnist"])
 
 
