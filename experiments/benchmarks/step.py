@@ -112,7 +112,7 @@ def jax_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
 
 def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
   """The same in PyTorch, for the LeNets."""
-  if case == "resnet20" or not importlib.util.find_spec("torch"):
+  if not case.startswith("lenet") or not importlib.util.find_spec("torch"):
     return {}
   torch: Any = importlib.import_module("torch")
   nn = torch.nn
