@@ -1,7 +1,7 @@
 """What training asks of a data set, and what its modules raise."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -20,8 +20,8 @@ class Batches(Protocol):
     """Images (batch, height, width, channels) and int32 labels (batch,)."""
     ...
 
-  def position(self) -> Any:
-    """JSON from which `Dataset.epoch` continues behind the last batch taken."""
+  def position(self) -> int:
+    """How many batches of the epoch were taken."""
     ...
 
 
@@ -52,7 +52,9 @@ class Dataset(Protocol):
     """Number of test images."""
     ...
 
-  def epoch(self, key: jax.Array, batch_size: int, position: Any = None) -> Batches:
+  def epoch(
+    self, key: jax.Array, batch_size: int, position: int | None = None
+  ) -> Batches:
     """All training images once, in an order that depends on the key alone.
 
     Those left over by whole batches are others in every epoch.
@@ -60,7 +62,7 @@ class Dataset(Protocol):
     Args:
       key: scalar key.
       batch_size: images per batch, over all processes.
-      position: where to continue: what `Batches.position` gave.
+      position: how many batches to leave out at its beginning.
     """
     ...
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +93,7 @@ class Resident:
     return order.astype(jnp.int32).reshape(steps, batch_size)
 
   def epoch(
-    self, key: jax.Array, batch_size: int, position: Any = None
+    self, key: jax.Array, batch_size: int, position: int | None = None
   ) -> ResidentBatches:
     """This process's part of the batches of an epoch, in the order of `order`.
 

@@ -43,3 +43,21 @@ def selection_table(results: dict[str, Any]) -> str:
     one_pass = f"{1e3 * row['seconds']['pass']:.2f} ms"
     rows.append([f"{row['weights']:,}", one_pass, *cells])
   return table(["weights", "one pass", *names], rows)
+
+
+def input_table(results: dict[str, Any]) -> str:
+  """A Markdown table of ``input.json``: how quickly images are read."""
+  gpu = results["resnet50_on_h100"]
+  rows = [
+    [
+      str(row["workers"]),
+      f"{row['images_per_second']:,.0f}",
+      f"{row['per_core']:,.0f}",
+    ]
+    for row in results["rows"]
+  ]
+  note = (
+    f"An H100 that trains a ResNet-50 takes {gpu['images_per_second']:,.0f} images/s,"
+    f" which {gpu['cores_to_feed_it']} such cores read."
+  )
+  return table(["worker processes", "images/s", "per core"], rows) + f"\n\n{note}"

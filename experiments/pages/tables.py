@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experiments.benchmarks.accelerator_table import gpu_table, step_sentence
 from experiments.benchmarks.compiled_table import compiled_table
-from experiments.pages.benchmark_tables import selection_table, step_table
+from experiments.pages.benchmark_tables import input_table, selection_table, step_table
 from experiments.pages.run_tables import (
   results_table,
   runs_by_preset,
@@ -26,16 +26,19 @@ ROOT = Path(__file__).parents[2]
 
 def tables() -> dict[str, str]:
   """Every table, by the name in its marks."""
-  step, selection, gpu, graphs, compiled = (
+  step, deep, images, selection, gpu, graphs, compiled = (
     json.loads((RESULTS / path).read_text())
     for path in (
-      *("step/step.json", "selection/selection.json", "gpu/gpu.json"),
+      *("step/step.json", "step-deep/step.json", "input/input.json"),
+      *("selection/selection.json", "gpu/gpu.json"),
       *("gpu-graphs/gpu.json", "compiled/compiled.json"),
     )
   )
   result = {
     "results": results_table(runs_by_preset()),
     "step": step_table(step),
+    "step-deep": step_table(deep),
+    "input": input_table(images),
     "selection": selection_table(selection),
     "gpu": gpu_table(gpu),
     "gpu-graphs": gpu_table(graphs),

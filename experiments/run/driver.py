@@ -76,7 +76,9 @@ class _Training:
     self.checkpoints = run.folder.checkpoints(run.display.say)
     self.mesh = batch_mesh()
     self.steps_per_epoch = data.train_size // recipe.batch_size
-    probe = next(iter(data.epoch(jax.random.key(0), recipe.batch_size)))
+    # The last batch of an epoch: nothing behind it is read in vain.
+    last = self.steps_per_epoch - 1
+    probe = next(iter(data.epoch(jax.random.key(0), recipe.batch_size, last)))
     evaluate = make_evaluate(model, data, self.mesh)
     self.measure = make_measure(
       *(model, data, recipe.density, on_devices(probe, self.mesh), evaluate)

@@ -50,11 +50,9 @@ def make_reestimate(
     if not jax.tree.leaves(batch_stats):
       return batch_stats
     number = jnp.float32(0)
-    epoch = iter(data.epoch(jax.random.key(0), batch_size))
-    for _ in range(batches):
-      batch = next(epoch, None)
-      if batch is None:
-        break
+    # The last ones of an epoch: nothing behind them is read in vain.
+    others = max(data.train_size // batch_size - batches, 0)
+    for batch in data.epoch(jax.random.key(0), batch_size, others):
       images, _ = on_devices(batch, mesh)
       batch_stats, number = step(params, batch_stats, images, number)
     return batch_stats
