@@ -8,12 +8,17 @@ import importlib
 import pkgutil
 from functools import cache
 
+from experiments.configs.check import ConfigError
 from experiments.configs.recipe import Recipe
 
 
 @cache
 def recipes() -> dict[str, Recipe]:
-  """Every recipe by its name."""
+  """Every recipe by its name.
+
+  Raises:
+    ConfigError: if two have one name.
+  """
   found: dict[str, Recipe] = {}
   for module in pkgutil.iter_modules(__path__):
     variables = vars(importlib.import_module(f"{__name__}.{module.name}"))
@@ -21,5 +26,7 @@ def recipes() -> dict[str, Recipe]:
       if variable.isupper() and isinstance(value, Recipe):
         name = variable.lower().replace("_", "-")
         if found.setdefault(name, value) is not value:
-          raise ValueError(f"Two recipes are called {name}.")
+          raise ConfigError(
+            f"Two recipes are called {name}; {module.name}.py has one of them."
+          )
   return found

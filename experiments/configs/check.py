@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from experiments.configs.recipe import Recipe, numbers
+from experiments.configs.recipe import Phase, Recipe, numbers
 from experiments.train.optimizers import GSM, GradualMagnitude
 
 
@@ -52,7 +52,13 @@ def check(recipe: Recipe) -> None:
         raise ConfigError(f"{_flag(owner, name)} must be {words}, not {value}.")
     _check_size(_flag(owner, name), name, value)
   for owner in ("base", "gsm"):
-    phase = getattr(recipe, owner)
+    phase: Phase = getattr(recipe, owner)
+    warmup = getattr(phase.schedule, "warmup_epochs", 0)
+    if 0 < phase.epochs < warmup:
+      raise ConfigError(
+        f"{_flag(f'{owner}.schedule', 'warmup_epochs')} must be at most"
+        f" {_flag(owner, 'epochs')}, {phase.epochs}, not {warmup:g}."
+      )
     optimizer = phase.optimizer
     if isinstance(optimizer, GSM) and optimizer.start_density is not None:
       if not recipe.density <= optimizer.start_density <= 1:

@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 
-from experiments.configs.recipe import Data, Network, Phase, Recipe
+from experiments.configs.recipe import NO_BASE, Data, Network, Phase, Recipe
 from experiments.train.augmentation import Crop, Flip
 from experiments.train.optimizers import GSM, SGD
 from experiments.train.schedules import Cosine, Drops
 
 CROP_AND_FLIP = (Crop(4), Flip())
-NOT_AT_ALL = Phase(0, SGD(), Cosine(0.1))
-"""In the place of a base model's training, where GSM begins with the first step."""
 
 # python -m experiments.prune resnet56-cifar10 --data-dir FOLDER
 # The paper's settings but for its base model's, of which it says nothing. For a GPU.
@@ -38,7 +36,7 @@ RESNET56_QUICK = Recipe(
   data=Data("cifar10"),
   model=Network("resnet_cifar", {"depth": 56, "dtype": "bfloat16"}),
   density=0.1,
-  base=NOT_AT_ALL,
+  base=NO_BASE,
   gsm=Phase(
     120,
     GSM(momentum=0.95, passive_weight_decay=2e-3, start_density=1.0, density_epochs=48),

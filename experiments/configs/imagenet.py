@@ -6,7 +6,7 @@ folder of generated images.
 
 from dataclasses import replace
 
-from experiments.configs.recipe import Data, Network, Phase, Recipe
+from experiments.configs.recipe import NO_BASE, Data, Network, Phase, Recipe
 from experiments.train.augmentation import Flip
 from experiments.train.optimizers import GSM, SGD
 from experiments.train.schedules import Cosine, Drops
@@ -38,7 +38,7 @@ RESNET50_IMAGENET = Recipe(
 # Without a base model, in 90 epochs, on several GPUs.
 RESNET50_QUICK = replace(
   RESNET50_IMAGENET,
-  base=Phase(0, SGD(), Cosine(0.1)),
+  base=NO_BASE,
   gsm=Phase(
     90,
     GSM(

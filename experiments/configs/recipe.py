@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.train.augmentation import Augmentation
-from experiments.train.optimizers import Optimizer
-from experiments.train.schedules import Schedule
+from experiments.train.optimizers import SGD, Optimizer
+from experiments.train.schedules import Cosine, Schedule
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class Recipe:
   """Steps between checkpoints within an epoch, where it is trained step by step."""
   reestimate: bool = False
   """Estimate BatchNorm's statistics anew after pruning; report both accuracies."""
+
+
+NO_BASE = Phase(0, SGD(), Cosine(0.1))
+"""In the place of a base model's training, where GSM begins with the first step."""
 
 
 def describe(value: Any) -> Any:

@@ -13,6 +13,22 @@ class DataError(Exception):
   """The data cannot be had; the message says what to do."""
 
 
+def own_part(batch_size: int) -> slice:
+  """Which images of a batch are this process's.
+
+  Raises:
+    DataError: if a batch cannot be split evenly over the processes.
+  """
+  processes = jax.process_count()
+  if batch_size % processes:
+    raise DataError(
+      f"A batch of {batch_size} images cannot be split evenly over {processes}"
+      " processes: choose a multiple of their number."
+    )
+  part = batch_size // processes
+  return slice(jax.process_index() * part, (jax.process_index() + 1) * part)
+
+
 class Batches(Protocol):
   """The batches of one epoch, in order."""
 

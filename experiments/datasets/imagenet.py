@@ -26,7 +26,7 @@ from absl import flags
 
 from experiments.datasets._folder import LAYOUT, Images, list_images
 from experiments.datasets._jpeg import central_crop, random_crop
-from experiments.datasets.dataset import DataError, Dataset
+from experiments.datasets.dataset import DataError, Dataset, own_part
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -57,6 +57,10 @@ def load(
   if data_dir is None:
     raise DataError(
       f"ImageNet cannot be downloaded without an account at image-net.org: {LAYOUT}."
+    )
+  if size < 1 or (workers is not None and workers < 0):
+    raise DataError(
+      f"The size must be at least 1, and workers 0 or more, not {size} and {workers}."
     )
   train = list_images(data_dir / "train")
   if not held_out:
@@ -185,29 +189,17 @@ class ImageNet:
     seed = int(jax.random.bits(key, dtype=jnp.uint32))
     numbers = grain.MapDataset.range(self.train_size).shuffle(seed)
     batches = numbers.batch(batch_size, drop_remainder=True)
-    read = ReadShare(self._train, self.image_shape[0], _share(batch_size), seed)
+    read = ReadShare(self._train, self.image_shape[0], own_part(batch_size), seed)
     return Stream(batches.map_with_index(read), position or 0, self._workers)
 
   def test(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All test images once, their centres, in batches of one size."""
     padded = math.ceil(self.test_size / batch_size) * batch_size
     batches = grain.MapDataset.range(padded).batch(batch_size)
-    read = ReadShare(self._test, self.image_shape[0], _share(batch_size), seed=None)
+    read = ReadShare(self._test, self.image_shape[0], own_part(batch_size), seed=None)
     return iter(Stream(batches.map_with_index(read), 0, self._workers))
 
   def prepare(self, images: jax.Array) -> jax.Array:
     """Inside jit: standardised pixels, float32, of uint8 ones."""
     mean, std = jnp.array(MEAN, jnp.float32), jnp.array(STD, jnp.float32)
     return (images.astype(jnp.float32) / 255 - mean) / std
-
-
-def _share(batch_size: int) -> slice:
-  """This process's places in a batch."""
-  processes = jax.process_count()
-  if batch_size % processes:
-    raise DataError(
-      f"A batch of {batch_size} images cannot be shared equally by {processes}"
-      " processes: choose a multiple of their number."
-    )
-  size = batch_size // processes
-  return slice(jax.process_index() * size, (jax.process_index() + 1) * size)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.datasets.dataset import DataError
+from experiments.datasets.dataset import DataError, own_part
 
 
 class ResidentBatches:
@@ -62,6 +62,27 @@ class Resident:
   num_classes: int
   standardise: tuple[Sequence[float], Sequence[float]] | None = None
 
+  def __post_init__(self):
+    """Raises a DataError for arrays that no network could be trained on."""
+    for part in ("train", "test"):
+      images = getattr(self, f"{part}_images")
+      labels = getattr(self, f"{part}_labels")
+      if np.ndim(images) != 4 or len(images) != len(labels):
+        raise DataError(
+          f"The {part} images must be (n, height, width, channels) with n labels, not"
+          f" {np.shape(images)} with {len(labels)}."
+        )
+      if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+        raise DataError(
+          f"The {part} labels must be from 0 to {self.num_classes - 1}, not from"
+          f" {labels.min()} to {labels.max()}."
+        )
+      if images.dtype == np.uint8 and self.standardise is None:
+        raise DataError(
+          "Images of whole numbers from 0 to 255 need `standardise`: the mean and the"
+          " standard deviation of each channel, of pixels from 0 to 1."
+        )
+
   @property
   def image_shape(self) -> tuple[int, int, int]:
     """Height, width and channels."""
@@ -102,7 +123,7 @@ class Resident:
       batch_size: images per batch, over all processes.
       position: how many batches have been taken; what `ResidentBatches.position` gave.
     """
-    order = np.asarray(self.order(key, batch_size))[:, _own_part(batch_size)]
+    order = np.asarray(self.order(key, batch_size))[:, own_part(batch_size)]
     return ResidentBatches(self.train_images, self.train_labels, order, position or 0)
 
   def test(self, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -113,7 +134,7 @@ class Resident:
     Args:
       batch_size: images per batch, over all processes.
     """
-    own = _own_part(batch_size)
+    own = own_part(batch_size)
     for start in range(0, self.test_size, batch_size):
       images = self.test_images[start : start + batch_size]
       labels = self.test_labels[start : start + batch_size]
@@ -129,23 +150,6 @@ class Resident:
       return images
     mean, std = (jnp.asarray(values, jnp.float32) for values in self.standardise)
     return (images.astype(jnp.float32) / 255 - mean) / std
-
-
-def _own_part(batch_size: int) -> slice:
-  """Which images of a batch are this process's.
-
-  Raises:
-    DataError: if a batch cannot be split evenly over the processes.
-  """
-  processes = jax.process_count()
-  if batch_size % processes:
-    raise DataError(
-      f"A batch of {batch_size} images cannot be split evenly over {processes}"
-      " processes: choose a multiple."
-    )
-  part = batch_size // processes
-  start = jax.process_index() * part
-  return slice(start, start + part)
 
 
 def hold_out(data: Resident, n: int) -> Resident:

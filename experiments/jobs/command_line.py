@@ -81,7 +81,10 @@ def parse(
   kind: type[AnyJob], program: str, what: str, arguments: Sequence[str]
 ) -> AnyJob:
   """The job that a command line asks for: a recipe, then flags that change it."""
-  all_recipes = recipes()
+  try:
+    all_recipes = recipes()
+  except ConfigError as error:
+    sys.exit(f"error: {error}")
   preset, flags = DEFAULT, list(arguments)
   if flags and not flags[0].startswith("-"):
     preset = flags.pop(0)

@@ -92,9 +92,10 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
 
 
 def passive_shrinkage(setup: Setup, stage: Stage) -> float | None:
-  """What GSM leaves of a weight that is passive throughout; ``None`` without GSM."""
-  optimizer = setup.job.recipe.gsm.optimizer
-  if not isinstance(optimizer, GSM):
+  """What is left of a weight that is passive throughout; ``None`` if none can be."""
+  recipe = setup.job.recipe
+  optimizer = recipe.gsm.optimizer
+  if not isinstance(optimizer, GSM) or recipe.density == 1:
     return None
   steps = jnp.arange(stage.epochs * setup.steps_per_epoch)
   rates = np.asarray(jax.vmap(stage.learning_rate)(steps))

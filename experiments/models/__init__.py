@@ -52,7 +52,7 @@ def load(
   options = dict(options or {})
   taken = _options(build)
   if unknown := sorted(options.keys() - set(taken)):
-    has = f"has only {', '.join(taken)}" if taken else "has none"
+    has = f"has only {', '.join(taken)}" if taken else "has no options"
     raise ModelError(f"{name} has no option {unknown[0]!r}: it {has}.")
 
   def make(rngs: nnx.Rngs) -> Any:
@@ -68,12 +68,19 @@ def load(
       return model.apply(params, stats, images, False)
 
     jax.eval_shape(apply, params, stats, images)
-  except (TypeError, ValueError) as error:
+  except Exception as error:  # whatever a network's own code raises
     shape = "×".join(map(str, image_shape))
-    reason = str(error).partition("\n")[0]
+    reason = str(error).partition("\n")[0] or type(error).__name__
     raise ModelError(
       f"{name} cannot be built for images of {shape}: {reason}"
     ) from error
+  if any(
+    jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(stats)
+  ):
+    raise ModelError(
+      f"{name} draws random numbers as it runs, as Dropout does, and no key is kept for"
+      " it here: leave that out."
+    )
   return model
 
 

@@ -69,8 +69,8 @@ class Checkpoints:
       self._remove(self.steps()[:-KEPT])
     except Exception as error:
       raise DamagedError(
-        f"A checkpoint cannot be written to {self._folder} ({reason(error)}): free"
-        " some space there; --resume then continues from the one before."
+        f"A checkpoint cannot be written to {self._folder} ({reason(error)}). If the"
+        " disk is full, free some space: --resume continues from the one before."
       ) from error
 
   def newest(

@@ -187,7 +187,7 @@ class _Training:
         self.wall_seconds[stage.name] = time.perf_counter() - started
         self.save(None)
       if is_late:
-        raise DeadlineError(f"stopped after {self.epochs_done} epochs")
+        raise DeadlineError(f"stopped after epoch {self.epochs_done}")
     # Also where it was interrupted between its last checkpoint and this.
     if stage.name == "base":
       self.keep_base()
@@ -208,9 +208,14 @@ class _Training:
     key, within = jax.random.fold_in(self.order_key, self.epochs_done + 1), None
     for state, within in train_epoch(self.state, key, self.interrupted):
       self.state = state
-      if self.is_due(within):
+      is_late = self.is_inside(within) and self._is_late()
+      if is_late or self.is_due(within):
         self.wall_seconds[stage.name] = time.perf_counter() - started
         self.save(within)
+      if is_late:
+        raise DeadlineError(
+          f"stopped in epoch {self.epochs_done + 1}, after {within.step} steps"
+        )
     assert within is not None, "an epoch has a batch at least"
     self.interrupted = None
     self.epoch += 1
@@ -223,11 +228,14 @@ class _Training:
     jax.block_until_ready(self.state)
     return first_process_says(time.monotonic() > self.run.deadline)
 
+  def is_inside(self, within: Within) -> bool:
+    """Whether an epoch has steps left, before which it can be interrupted."""
+    return within.batches is not None and within.step < self.steps_per_epoch
+
   def is_due(self, within: Within) -> bool:
     """Whether to save within an epoch."""
     every = self.run.recipe.checkpoint_every
-    is_inside = within.batches is not None and within.step < self.steps_per_epoch
-    return is_inside and every is not None and within.step % every == 0
+    return every is not None and self.is_inside(within) and within.step % every == 0
 
   def save(self, within: Within | None) -> None:
     """Writes a checkpoint: at the end of an epoch, or within one."""

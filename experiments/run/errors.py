@@ -19,8 +19,8 @@ def unwritable(path: Path) -> Generator[None]:
   except Exception as error:
     # Orbax and TensorStore have errors of many kinds for a full disk.
     raise RunError(
-      f"{path} cannot be written ({reason(error)}): free some space, or choose another"
-      " folder with --out."
+      f"{path} cannot be written ({reason(error)}): choose another folder with --out,"
+      " or free some space if the disk is full."
     ) from error
 
 

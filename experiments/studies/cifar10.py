@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.markdown import MISSING, table
+from experiments.studies.opponents import DENSE, gradual
 from experiments.studies.results import (
   Results,
   mean,
@@ -21,20 +22,9 @@ from experiments.studies.results import (
   standard_error,
 )
 from experiments.studies.study import Entry, Study
-from experiments.train.optimizers import SGD, GradualMagnitude
+from experiments.train.optimizers import SGD
 
 EPOCHS = 16
-DENSE: dict[str, Any] = {
-  "density": 1.0,
-  "gsm.optimizer": SGD(weight_decay=5e-4),
-  "gsm.schedule.peak": 0.1,
-}
-
-
-def gradual(density_epochs: float) -> dict[str, Any]:
-  """Gradual magnitude pruning, whose density falls over so many epochs."""
-  optimizer = GradualMagnitude(density_epochs, weight_decay=5e-4)
-  return {"gsm.optimizer": optimizer, "gsm.schedule.peak": 0.1}
 
 
 def gsm(density_epochs: float, passive_weight_decay: float) -> dict[str, Any]:
@@ -48,7 +38,7 @@ def gsm(density_epochs: float, passive_weight_decay: float) -> dict[str, Any]:
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
   "dense": ("dense", DENSE),
   "gsm": ("GSM", {}),
-  "gradual": ("gradual magnitude", gradual(10)),
+  "gradual": ("gradual magnitude", gradual(13)),
 }
 """Each method in words, and what it changes of `resnet20-small`."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.markdown import MISSING, table
+from experiments.studies.opponents import DENSE, gradual
 from experiments.studies.results import (
   mean,
   number,
@@ -16,17 +17,6 @@ from experiments.studies.results import (
   standard_error,
 )
 from experiments.studies.study import Entry, Study
-from experiments.train.optimizers import SGD, GradualMagnitude
-
-DENSE: dict[str, Any] = {
-  "density": 1.0,
-  "gsm.optimizer": SGD(weight_decay=5e-4),
-  "gsm.schedule.peak": 0.1,
-}
-GRADUAL: dict[str, Any] = {
-  "gsm.optimizer": GradualMagnitude(density_epochs=75, weight_decay=5e-4),
-  "gsm.schedule.peak": 0.1,
-}
 
 ROWS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
   ("resnet56-10x", "ResNet-56, 10×", "94.05 → 93.80", "resnet56-quick", {}),
@@ -42,7 +32,7 @@ ROWS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
   ("resnet56-dense", "ResNet-56, dense", "94.05", "resnet56-quick", DENSE),
   (
     *("resnet56-gradual-10x", "ResNet-56, 10×, gradual magnitude", ""),
-    *("resnet56-quick", GRADUAL),
+    *("resnet56-quick", gradual(97)),
   ),
   ("densenet40-dense", "DenseNet-40, dense", "93.86", "densenet40-quick", DENSE),
 )

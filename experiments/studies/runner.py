@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.jobs.command_line import run_command_line
+from experiments.run.errors import RunError, unwritable
 from experiments.studies import studies
 from experiments.studies.results import RESULTS
 from experiments.studies.study import Entry
@@ -94,22 +95,36 @@ def run(
   run_command_line(job, run_job, "the same command")
   if not is_finished(paper.runs / entry.name):
     sys.exit(0)
-  keep(entry, paper)
+  try:
+    keep(entry, paper)
+  except RunError as error:
+    sys.exit(f"error: {error}")
 
 
 def keep(entry: Entry, paper: Paper) -> None:
   """Copies what is to be committed of a finished run, if nothing is there yet."""
-  source, target = paper.runs / entry.name, paper.committed / entry.name
-  if is_finished(target):
-    return
-  target.mkdir(parents=True, exist_ok=True)
   pictured = entry.name.endswith("-0") and entry.job == "prune"
   pictured = pictured and entry.recipe.gsm.epochs > 0
   names = [*COMMITTED, "report.png"] if pictured else COMMITTED
-  # Results last: they are what says that the rest is there.
-  for name in sorted(names, key=lambda name: name == "results.json"):
-    if (source / name).exists():
-      shutil.copy2(source / name, target / name)
+  copy_results(paper.runs / entry.name, paper.committed / entry.name, names)
+
+
+def copy_results(
+  source: Path, target: Path, names: Sequence[str] = (*COMMITTED, "report.png")
+) -> None:
+  """Copies results to where they are committed, if nothing is there yet.
+
+  Raises:
+    RunError: if that cannot be written.
+  """
+  if is_finished(target):
+    return
+  with unwritable(target):
+    target.mkdir(parents=True, exist_ok=True)
+    # Results last: they are what says that the rest is there.
+    for name in sorted(names, key=lambda name: name == "results.json"):
+      if (source / name).exists():
+        shutil.copy2(source / name, target / name)
 
 
 def show(entries: Sequence[Entry], paper: Paper, console: Console) -> None:

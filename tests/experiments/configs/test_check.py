@@ -166,3 +166,10 @@ def test_what_is_far_below_a_range_is_said_to_be_below_it():
   assert refused(FAST, "seed", -(2**40)) == (
     "--seed must be 0 or more, not -1099511627776."
   )
+
+
+def test_the_warm_up_ends_within_the_epochs():
+  check(changed(FAST, {"gsm.schedule.warmup_epochs": 60}))
+  assert refused(FAST, "gsm.schedule.warmup_epochs", 61) == (
+    "--gsm.schedule.warmup-epochs must be at most --gsm.epochs, 60, not 61."
+  )

@@ -297,7 +297,7 @@ def test_says_what_is_asked_wrongly(folder, monkeypatch):
   with pytest.raises(DataError, match="45 training images: 45 cannot be held out"):
     load(folder, held_out=TRAIN)
   monkeypatch.setattr(jax, "process_count", lambda: 4)
-  with pytest.raises(DataError, match="10 images cannot be shared equally by 4 proc"):
+  with pytest.raises(DataError, match="10 images cannot be split evenly over 4 proc"):
     load(folder).test(10)
 
 

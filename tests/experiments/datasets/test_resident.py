@@ -153,3 +153,22 @@ def test_digits_split_is_fixed_and_stratified():
   assert counts.max() <= 46
   assert first.train_images.min() == 0
   assert first.train_images.max() == 1
+
+
+@pytest.mark.parametrize(
+  ("images", "labels", "message"),
+  [
+    (np.zeros((3, 4, 4)), [0, 1, 1], r"must be \(n, height, width, channels\)"),
+    (np.zeros((3, 4, 4, 1)), [0, 1], "with n labels, not .* with 2"),
+    (np.zeros((3, 4, 4, 1)), [0, 1, 2], "labels must be from 0 to 1, not from 0 to 2"),
+    (np.zeros((3, 4, 4, 1)), [-1, 0, 1], "not from -1 to 1"),
+    (np.zeros((3, 4, 4, 1), np.uint8), [0, 1, 1], "need `standardise`"),
+  ],
+)
+def test_arrays_that_no_network_could_be_trained_on_are_refused(
+  images, labels, message
+):
+  labels = np.array(labels, np.int32)
+  right = np.zeros((1, 4, 4, 1)), np.zeros(1, np.int32)
+  with pytest.raises(DataError, match=message):
+    Resident(images, labels, *right, num_classes=2)

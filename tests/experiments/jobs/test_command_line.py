@@ -95,11 +95,11 @@ def test_an_interrupt_ends_a_job_at_once_in_a_sentence(monkeypatch, capsys):
 
 def test_a_deadline_ends_a_job_in_a_sentence(capsys):
   def late(_):
-    raise DeadlineError("stopped after 3 epochs")
+    raise DeadlineError("stopped after epoch 3")
 
   run_command_line(parsed([]), late)
   assert capsys.readouterr().out == (
-    "stopped after 3 epochs: the same command with --resume continues the run.\n"
+    "stopped after epoch 3: the same command with --resume continues the run.\n"
   )
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import gsm_optax
 from experiments import models
@@ -149,7 +150,12 @@ def test_a_module_that_is_put_into_the_package_is_a_network(tmp_path, monkeypatc
     ("layers", CIFAR[0], {}, "There is no network 'layers'; choose from densenet, len"),
     ("../lenet5", CIFAR[0], {}, "There is no network '../lenet5'; choose from densen"),
     ("", CIFAR[0], {}, "There is no network ''; choose from densenet, lenet300, lenet"),
-    ("lenet5", CIFAR[0], {"depth": 5}, "lenet5 has no option 'depth': it has none."),
+    (
+      "lenet5",
+      CIFAR[0],
+      {"depth": 5},
+      "lenet5 has no option 'depth': it has no options.",
+    ),
     (
       *("resnet_cifar", CIFAR[0], {"dept": 20}),
       "resnet_cifar has no option 'dept': it has only depth, width, dtype.",
@@ -221,3 +227,30 @@ def test_another_momentum_takes_the_place_of_batch_norms_own():
   _, own = apply(params, stats, IMAGES, True)
   _, given = apply(params, stats, IMAGES, True, jnp.float32(0.9))
   np.testing.assert_allclose(own["norm"]["mean"], given["norm"]["mean"], rtol=1e-5)
+
+
+def test_a_network_that_draws_random_numbers_is_refused(monkeypatch):
+  class Dropping(nnx.Module):
+    """A layer behind Dropout."""
+
+    def __init__(self, image_shape, num_classes, rngs):
+      self.dropout = nnx.Dropout(0.5, rngs=rngs)
+      self.dense = nnx.Linear(image_shape[-1], num_classes, rngs=rngs)
+
+    def __call__(self, images):
+      return self.dense(self.dropout(images.mean((1, 2))))
+
+  monkeypatch.setattr(models.lenet300, "build", Dropping)
+  with pytest.raises(
+    ModelError, match=r"lenet300 draws random numbers .* leave that out"
+  ):
+    models.load("lenet300", (4, 4, 3), 2)
+
+
+def test_whatever_a_networks_code_raises_is_a_sentence(monkeypatch):
+  def build(image_shape, num_classes, rngs):
+    return 1 // (len(image_shape) - 3) * num_classes * rngs
+
+  monkeypatch.setattr(models.lenet300, "build", build)
+  with pytest.raises(ModelError, match="lenet300 cannot be built for images of 4×4×3"):
+    models.load("lenet300", (4, 4, 3), 2)

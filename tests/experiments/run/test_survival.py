@@ -93,10 +93,23 @@ prune.main(sys.argv[1:])
 def test_what_a_deadline_stops_goes_on_to_the_same_bits(whole, tmp_path, capsys):
   for done in (1, 2, 3):
     run(tmp_path / "run", "--stop-after", "0", "--resume")
-    assert f"stopped after {done} epochs: the same" in capsys.readouterr().out
+    assert f"stopped after epoch {done}: the same" in capsys.readouterr().out
   # Nothing is left to be stopped.
   run(tmp_path / "run", "--stop-after", "0", "--resume")
   assert bits(tmp_path / "run") == whole[1]
+
+
+def test_a_deadline_does_not_wait_for_the_end_of_an_epoch(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(driver, "is_quick_in_a_loop", lambda *_: False)
+  short = ["--base.epochs", "1", "--gsm.epochs", "0", "--batch-size", "449", "--quiet"]
+  run(tmp_path / "whole", *short)
+  for step in (1, 2):
+    run(tmp_path / "run", *short, "--stop-after", "0", "--resume")
+    assert f"stopped in epoch 1, after {step} steps" in capsys.readouterr().out
+  run(tmp_path / "run", *short, "--resume")
+  assert bits(tmp_path / "run") == bits(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("seconds", ["-1", "nan"])

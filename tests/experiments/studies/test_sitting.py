@@ -13,63 +13,125 @@ STUDY = Study(
   [
     Entry("first-0", "digits", NUMBERS),
     Entry("second-0", "digits", {**NUMBERS, "seed": 1}),
+    Entry("other-0", "digits", NUMBERS, base="first-0"),
+    Entry("base-0", "digits", {"gsm.epochs": 0}),
   ],
   tables=lambda _: {},
 )
+BOTH = ["--only", "first-0", "second-0"]
 
 
 @pytest.fixture(autouse=True)
 def study(monkeypatch):
-  monkeypatch.setattr(sitting, "studies", lambda: {"tried": STUDY})
+  monkeypatch.setattr(sitting, "studies", lambda: {"tried": STUDY, "else": STUDY})
 
 
-def sit(out, *flags):
-  sitting.main(["tried", "--out", str(out), "--least-epochs", "3", *flags])
+def sit(folder, *flags, study="tried"):
+  """A sitting on a machine of its own."""
+  sitting.main([
+    *(study, "--out", str(folder / "out"), "--least-epochs", "3"),
+    *("--runs-dir", str(folder / "runs"), "--results-dir", str(folder / "results")),
+    *(flags or BOTH),
+  ])  # fmt: skip
+  return folder / "out" / "runs.tar"
 
 
-def test_what_is_left_is_continued_to_the_same_bits(tmp_path, capsys):
-  sit(tmp_path / "at-once", "--most-epochs", "3", "--only", "first-0")
-  # The time is up before the first epoch is.
-  sit(tmp_path / "begun", "--most-epochs", "3", "--minutes", "0.01")
-  assert "goes on" in capsys.readouterr().out
-  archive = tmp_path / "begun" / "runs.tar"
-  assert sorted(path.name for path in archive.parent.iterdir()) == ["runs.tar"]
-  with tarfile.open(archive) as tar:
-    assert "first-0/job.json" in tar.getnames()
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+  """What a sitting leaves whose time is up before the first epoch is."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sitting, "studies", lambda: {"tried": STUDY})
+    folder = tmp_path_factory.mktemp("begun")
+    return sit(folder, *BOTH, "--most-epochs", "3", "--minutes", "0.01")
+
+
+def test_what_is_left_is_continued_to_the_same_bits(begun, tmp_path):
+  with tarfile.open(begun) as tar:
+    names = tar.getnames()
+  assert {"study.json", "first-0.plan.json", "first-0/job.json"} <= {*names}
+  assert any(name.startswith("first-0/checkpoints/") for name in names)
 
   # The number of epochs is the one that was chosen, whatever is asked for now.
-  sit(tmp_path / "ended", "--most-epochs", "4", "--continues", str(archive))
-  at_once, ended = (
-    (tmp_path / folder / "first-0.jsonl").read_text() for folder in ("at-once", "ended")
+  archive = sit(
+    tmp_path / "ended", *BOTH, "--most-epochs", "4", "--continues", str(begun)
   )
-  assert ended == at_once
-  results = json.loads((tmp_path / "ended" / "first-0.json").read_text())
+  sit(tmp_path / "at-once", "--only", "first-0", "--most-epochs", "3")
+  ended, at_once = (
+    tmp_path / folder / "results" / "first-0" for folder in ("ended", "at-once")
+  )
+  for name in ("metrics.jsonl", "report.png"):
+    assert (ended / name).exists()
+  assert (ended / "metrics.jsonl").read_text() == (
+    at_once / "metrics.jsonl"
+  ).read_text()
+  results = json.loads((ended / "results.json").read_text())
   assert results["config"]["gsm"]["epochs"] == results["sitting"]["epochs"] == 3
   assert results["sitting"]["images_per_second"] > 0
   # The next one has begun anew, and with as many epochs as are asked for.
-  second = json.loads((tmp_path / "ended" / "second-0.json").read_text())
+  second = json.loads((ended.parent / "second-0" / "results.json").read_text())
   assert (second["seed"], second["config"]["gsm"]["epochs"]) == (1, 4)
-  with tarfile.open(tmp_path / "ended" / "runs.tar") as tar:
-    assert not [name for name in tar.getnames() if "checkpoints" in name]
+
+  # What is finished is not trained again: no time is needed to bring it home.
+  home = tmp_path / "home"
+  sit(home, *BOTH, "--minutes", "0", "--continues", str(archive))
+  assert json.loads((home / "results/first-0/results.json").read_text()) == results
+  assert (home / "results" / "second-0" / "results.json").exists()
 
 
-def test_what_is_committed_is_left_out():
-  chosen = sitting.wanted(sitting.Sitting("tried", finished=("first-0",)))
-  assert [entry.name for entry in chosen] == ["second-0"]
+def test_an_archive_is_not_overwritten_by_a_machine_that_does_not_know_it(
+  begun, tmp_path
+):
+  (tmp_path / "out").mkdir()
+  (tmp_path / "out" / "runs.tar").write_bytes(begun.read_bytes())
+  with pytest.raises(SystemExit, match="go on with --continues"):
+    sit(tmp_path)
+  assert (tmp_path / "out" / "runs.tar").read_bytes() == begun.read_bytes()
+
+
+def test_an_archive_that_is_none_is_a_sentence(begun, tmp_path):
+  text, cut = tmp_path / "text", tmp_path / "cut"
+  text.write_text("no archive")
+  cut.write_bytes(begun.read_bytes()[:3000])
+  for archive in (text, cut, tmp_path, tmp_path / "nowhere"):
+    with pytest.raises(SystemExit, match="cannot be continued"):
+      sit(tmp_path / "a", *BOTH, "--continues", str(archive))
+  with pytest.raises(SystemExit, match="holds runs of tried, not of else"):
+    sit(tmp_path / "a", *BOTH, "--continues", str(begun), study="else")
+
+
+def test_a_damaged_plan_is_a_sentence(tmp_path):
+  (tmp_path / "runs").mkdir()
+  for content in ("{", "{}", "[]"):
+    (tmp_path / "runs" / "first-0.plan.json").write_text(content)
+    with pytest.raises(SystemExit, match=r"plan\.json is damaged"):
+      sit(tmp_path)
 
 
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    (["--only", "third-0"], "no entry is called third-0"),
-    (["--finished", "third-0"], "no entry is called third-0"),
+    (["--only", "third-0"], "No entry of tried is called third-0"),
+    (["--only", "other-0"], "other-0 needs another run"),
+    (["--only", "base-0"], "has no epochs to choose"),
+    ([*BOTH, "--minutes", "nan"], "--minutes must be 0 or more, not nan"),
+    ([*BOTH, "--minutes", "-1"], "--minutes must be 0 or more"),
+    ([*BOTH, "--most-epochs", "0"], "--most-epochs must be at least 1"),
+    ([*BOTH, "--least-epochs", "-4"], "--least-epochs must be at least 1"),
+    ([*BOTH, "--image-size", "4"], "digits has no option size"),
   ],
 )
-def test_an_unknown_entry_is_a_sentence(flags, message, tmp_path):
+def test_what_makes_no_sense_is_a_sentence(flags, message, tmp_path):
   with pytest.raises(SystemExit, match=message):
     sit(tmp_path, *flags)
+  assert not (tmp_path / "results").exists()
+
+
+def test_folders_that_cannot_be_are_a_sentence(tmp_path):
+  (tmp_path / "out").write_text("")
+  with pytest.raises(SystemExit, match="out cannot be written"):
+    sit(tmp_path)
 
 
 def test_an_unknown_study_is_a_sentence():
-  with pytest.raises(SystemExit, match="there is no study 'other'; choose from tried"):
+  with pytest.raises(SystemExit, match="There is no study 'other'; choose from tried"):
     sitting.main(["other"])
