@@ -56,7 +56,8 @@ DENSENET40_QUICK = replace(
 )
 
 # python -m experiments.prune resnet20-small --data-dir FOLDER
-# CIFAR-10 at 16×16, for two CPU cores: a quarter of an hour.
+# CIFAR-10 at 16×16, for two CPU cores: a quarter of an hour. See docs/deep.md for how
+# it was chosen, and beside what.
 RESNET20_SMALL = replace(
   RESNET56_QUICK,
   data=Data("cifar10", options={"size": 16}),

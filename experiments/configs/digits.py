@@ -18,6 +18,8 @@ DIGITS = Recipe(
 )
 
 # python -m experiments.prune resnet56-digits
+# A very deep network that needs no download: two and a half minutes on two CPU cores;
+# 98.5 % → 99.4 %, mean of seeds 0 to 2.
 RESNET56_DIGITS = Recipe(
   data=Data("digits"),
   model=Network("resnet_cifar", {"depth": 56, "width": 16}),

@@ -7,6 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+NAMES = 20
+"""Layers that are named in a picture, at most."""
+
 
 def report_figure(records: list[dict[str, Any]], results: dict[str, Any]) -> Figure:
   """The three panels that tell how a run went.
@@ -63,9 +66,14 @@ def _densities(axes: Axes, results: dict[str, Any]) -> None:
   layers = results["layers"][::-1]
   names = [layer["path"].removesuffix("/kernel") for layer in layers]
   percents = [100 * layer["density"] for layer in layers]
-  bars = axes.barh(names, percents, color="steelblue")
-  labels = [f" {layer['kept']:,} of {layer['size']:,}" for layer in layers]
-  axes.bar_label(bars, labels)
+  places = range(len(layers))
+  bars = axes.barh(places, percents, color="steelblue")
+  # There is room for so many names, and beside fewer for numbers.
+  step = -(-len(layers) // NAMES)
+  axes.set_yticks(places[::step], names[::step], fontsize="medium" if step == 1 else 7)
+  if step == 1:
+    labels = [f" {layer['kept']:,} of {layer['size']:,}" for layer in layers]
+    axes.bar_label(bars, labels)
   whole = 100 * results["density"]
   axes.axvline(whole, color="crimson", linestyle="--", label=f"whole: {whole:.3g} %")
   axes.set_xscale("log")
@@ -78,7 +86,7 @@ def _accuracies(
   axes: Axes, records: list[dict[str, Any]], results: dict[str, Any]
 ) -> None:
   axes.set_title(
-    f"Test accuracy: base {results['base_accuracy']:.2f} %,"
+    f"Accuracy: base {results['base_accuracy']:.2f} %,"
     f" pruned {results['pruned_accuracy']:.2f} %"
   )
   axes.set_xlabel("epoch")

@@ -18,7 +18,7 @@ class Block(nnx.Module):
     self, inputs: int, features: int, stride: int, rngs: nnx.Rngs, dtype: Any = None
   ):
     conv = partial(
-      *(nnx.Conv,),
+      nnx.Conv,
       kernel_size=(3, 3),
       use_bias=False,
       kernel_init=HE_NORMAL,
@@ -58,7 +58,9 @@ class ResNet(nnx.Module):
       raise ValueError(f"depth must be 8, 14, 20, … (6n + 2), not {depth}.")
     blocks = (depth - 2) // 6
     self.conv = nnx.Conv(
-      *(image_shape[-1], width, (3, 3)),
+      in_features=image_shape[-1],
+      out_features=width,
+      kernel_size=(3, 3),
       use_bias=False,
       kernel_init=HE_NORMAL,
       dtype=dtype,

@@ -4,6 +4,8 @@ ResNet-56 and DenseNet-40, pruned from the first step on by the quick recipe, be
 same training without pruning and under gradual magnitude pruning, in equal epochs.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +20,67 @@ from experiments.studies.results import (
 )
 from experiments.studies.study import Entry, Study
 
-ROWS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
-  ("resnet56-10x", "ResNet-56, 10×", "94.05 → 93.80", "resnet56-quick", {}),
-  (
-    *("resnet56-6.7x", "ResNet-56, 6.7×", "94.05 → 94.10", "resnet56-quick"),
-    {"density": 0.15},
+
+@dataclass(frozen=True)
+class Row:
+  """A run, and the paper's numbers beside it.
+
+  Attributes:
+    name: of the entries.
+    label: the same in words.
+    paper: its accuracies, base → pruned.
+    preset: the recipe.
+    numbers: what is changed of it.
+  """
+
+  name: str
+  label: str
+  paper: str
+  preset: str
+  numbers: Mapping[str, Any]
+
+
+RESNET, DENSENET = "resnet56-quick", "densenet40-quick"
+
+ROWS = (
+  Row("resnet56-10x", "ResNet-56, 10×", "94.05 → 93.80", RESNET, {}),
+  Row("resnet56-6.7x", "ResNet-56, 6.7×", "94.05 → 94.10", RESNET, {"density": 0.15}),
+  Row("densenet40-10x", "DenseNet-40, 10×", "93.86 → 93.90", DENSENET, {}),
+  Row(
+    "densenet40-8x", "DenseNet-40, 8×", "93.86 → 94.02", DENSENET, {"density": 0.125}
   ),
-  ("densenet40-10x", "DenseNet-40, 10×", "93.86 → 93.90", "densenet40-quick", {}),
-  (
-    *("densenet40-8x", "DenseNet-40, 8×", "93.86 → 94.02", "densenet40-quick"),
-    {"density": 0.125},
+  Row("resnet56-dense", "ResNet-56, dense", "94.05", RESNET, DENSE),
+  Row(
+    "resnet56-gradual-10x",
+    "ResNet-56, 10×, gradual magnitude",
+    "",
+    RESNET,
+    gradual(97),
   ),
-  ("resnet56-dense", "ResNet-56, dense", "94.05", "resnet56-quick", DENSE),
-  (
-    *("resnet56-gradual-10x", "ResNet-56, 10×, gradual magnitude", ""),
-    *("resnet56-quick", gradual(97)),
-  ),
-  ("densenet40-dense", "DenseNet-40, dense", "93.86", "densenet40-quick", DENSE),
+  Row("densenet40-dense", "DenseNet-40, dense", "93.86", DENSENET, DENSE),
 )
-"""Entry, the same in words, the paper's base → pruned, and what is run."""
+"""In the order of what is wanted first."""
 
 
 def entries() -> list[Entry]:
-  """All runs, in the order of what is wanted first."""
-  return [Entry(f"{name}-0", preset, numbers) for name, _, _, preset, numbers in ROWS]
+  """All runs."""
+  return [Entry(f"{row.name}-0", row.preset, row.numbers) for row in ROWS]
 
 
 def tables(folder: Path) -> dict[str, str]:
   """The table, beside the paper's numbers."""
   results = read(folder)
-  rows: list[list[str]] = []
-  for name, label, paper, _, _ in ROWS:
-    runs = of_all_seeds(results, name)
+  lines: list[list[str]] = []
+  for row in ROWS:
+    runs = of_all_seeds(results, row.name)
     if not runs:
-      rows.append([label, paper, MISSING, *[""] * 5])
+      lines.append([row.label, row.paper, MISSING, *[""] * 5])
       continue
     again = [run for run in runs if "reestimated_accuracy" in run]
-    rows.append(
+    lines.append(
       [
-        label,
-        paper,
+        row.label,
+        row.paper,
         f"**{mean(runs, 'pruned_accuracy'):.2f}**",
         f"{mean(again, 'reestimated_accuracy'):.2f}" if again else "",
         standard_error(runs, "pruned_accuracy"),
@@ -68,7 +91,7 @@ def tables(folder: Path) -> dict[str, str]:
     )
   headings = ["", "paper: base → pruned, %", "pruned, %"]
   others = ["statistics estimated anew, %", "standard error", "seeds", "epochs", "on"]
-  return {"cifar10-paper": table([*headings, *others], rows)}
+  return {"cifar10-paper": table([*headings, *others], lines)}
 
 
 STUDY = Study(entries(), tables)

@@ -94,7 +94,7 @@ def run(
   job, run_job = entry.prepared(paper.runs, paper.data_dir, paper.stop_after)
   run_command_line(job, run_job, "the same command")
   if not is_finished(paper.runs / entry.name):
-    sys.exit(0)
+    sys.exit(0)  # its time was up
   try:
     keep(entry, paper)
   except RunError as error:
@@ -150,7 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
   )
   if paper.study not in studies():
     names = ", ".join(studies())
-    sys.exit(f"error: there is no study {paper.study!r}; choose from {names}.")
+    sys.exit(
+      f"error: there is no study {paper.study!r}; choose from {names}. (A study is a"
+      " module of experiments.studies with a Study called STUDY.)"
+    )
   if "--only" in arguments and not paper.only:
     sys.exit("error: --only needs the name of an entry; see --list.")
   console = Console()
