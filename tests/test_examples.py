@@ -43,7 +43,8 @@ def test_it_prunes_without_loss(path):
     assert before < 2.5
     assert abs(after / before - 1) <= 0.01
 
-  *_, size, kept, _ = done.stdout.replace(",", "").split()
+  (total,) = re.findall(r"^total .*smaller\s+(\S+)\s+(\S+)", done.stdout, re.M)
+  size, kept = (count.replace(",", "") for count in total)
   density = re.search(r"^STEPS, DENSITY, .* = \d+, ([\d.]+)", path.read_text(), re.M)
   assert density
   assert int(kept) == int(Fraction(density[1]) * int(size))

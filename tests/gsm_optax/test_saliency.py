@@ -94,7 +94,7 @@ def test_scores_of_another_shape_or_type_are_an_error(saliency, smoothing):
 
 def test_without_smoothing_there_is_no_average():
   assert keep_top_saliency(0.5).init(WEIGHTS).average is None
-  assert len(jax.tree.leaves(keep_top_saliency(0.5).init(WEIGHTS))) == 2
+  assert len(jax.tree.leaves(keep_top_saliency(0.5).init(WEIGHTS))) == 3
 
 
 def test_with_smoothing_the_average_of_all_steps_decides():

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import configs
 from experiments.configs import recipes
-from experiments.configs.check import check
+from experiments.configs.check import ConfigError, check
 from experiments.configs.recipe import (
   Data,
   Network,
@@ -67,7 +67,7 @@ def test_a_module_that_is_put_into_the_package_has_recipes(tmp_path, monkeypatch
 
 
 def test_two_recipes_of_one_name_are_refused(tmp_path, monkeypatch):
-  with pytest.raises(ValueError, match="Two recipes are called digits"):
+  with pytest.raises(ConfigError, match="Two recipes are called digits"):
     with_a_module("more", {"DIGITS": RECIPE}, tmp_path, monkeypatch)
 
 

@@ -115,7 +115,9 @@ def test_each_process_takes_its_own_part_of_a_batch(monkeypatch):
 def test_prepared_images_are_standardised_only_if_they_are_to_be():
   images = jnp.arange(12, dtype=jnp.uint8).reshape(1, 2, 2, 3) * 20
   arrays = [np.asarray(images), np.zeros(1, np.int32)] * 2
-  assert Resident(*arrays, 10).prepare(images) is images
+  stored = images.astype(jnp.float32)
+  as_floats = [np.asarray(stored), np.zeros(1, np.int32)] * 2
+  assert Resident(*as_floats, 10).prepare(stored) is stored
   mean, std = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6])
   prepared = jax.jit(Resident(*arrays, 10, (mean, std)).prepare)(images)
   assert prepared.dtype == jnp.float32
