@@ -39,7 +39,7 @@ if __name__ == "__main__":  # workers import this file too
       "gsm.optimizer.density_epochs": 1,
       "gsm.schedule.warmup_epochs": 0,
       "evaluate_every": 2,
-      "checkpoint_every": 1,
+      "checkpoint_every": 2,
       "reestimate": False,
     },
   )
@@ -83,8 +83,8 @@ def test_resnet50_killed_within_an_epoch_ends_with_the_same_bits(folder, tmp_pat
   assert whole.returncode == 0
 
   killed = start("killed", workers=1)
-  # After the first of three steps of the second epoch.
-  while not (tmp_path / "killed" / "checkpoints" / "4").exists():
+  # After the second of three steps of the second epoch.
+  while not (tmp_path / "killed" / "checkpoints" / "5").exists():
     assert killed.poll() is None, "the run ended before it could be killed"
     time.sleep(0.01)
   os.killpg(killed.pid, signal.SIGKILL)
