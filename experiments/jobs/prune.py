@@ -109,7 +109,10 @@ def reestimated(setup: Setup, outcome: Outcome, pruned: Any) -> Any:
   """BatchNorm's statistics, estimated anew for the pruned network."""
   recipe = setup.job.recipe
   reestimate = make_reestimate(
-    *(setup.model, setup.data, recipe.batch_size, recipe.gsm.augmentation),
+    setup.model,
+    setup.data,
+    recipe.batch_size,
+    recipe.gsm.augmentation,
     mesh=batch_mesh(),
   )
   return reestimate(pruned, outcome.batch_stats)
@@ -156,6 +159,8 @@ def _show(
   keys = {"base": "base_accuracy", "after GSM": "gsm_accuracy"}
   if not job.recipe.gsm.epochs:
     del keys["after GSM"]
+  elif not job.recipe.base.epochs:
+    del keys["base"]  # there is none
   shown = {name: f"{results[key]:.2f} %" for name, key in keys.items()}
   pruned = f"{results['pruned_accuracy']:.2f} %"
   if "reestimated_accuracy" in results:

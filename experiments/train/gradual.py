@@ -53,7 +53,9 @@ def prune_gradually(
     )
     updates = jax.tree.map(
       lambda update, keep, weight: jnp.where(keep, update, -weight),
-      *(updates, mask, params),
+      updates,
+      mask,
+      params,
     )
     return updates, GradualState(count + 1, mask)
 

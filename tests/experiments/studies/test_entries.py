@@ -16,6 +16,8 @@ from experiments.run.folder import refuse_other_run
 from experiments.studies import recipes as variants
 from experiments.studies import studies
 from experiments.studies.study import Study
+from experiments.train.augmentation import Crop, Flip
+from experiments.train.schedules import Cosine
 
 RUNS = Path("runs")
 each_study = pytest.mark.parametrize("study", studies())
@@ -122,3 +124,17 @@ def test_the_methods_on_cifar10_are_compared_in_equal_epochs():
     assert ratio == pytest.approx(1)
     held_out = recipe.data.held_out
     assert held_out == (5000 if entry.name.startswith("try-") else 0)
+
+
+def test_all_methods_on_cifar10_are_trained_alike():
+  for entry in studies()["cifar10"].entries:
+    recipe = entry.recipe
+    phases = [phase for phase in (recipe.base, recipe.gsm) if phase.epochs]
+    assert sum(phase.epochs for phase in phases) == 16
+    for phase in phases:
+      assert phase.augmentation == (Crop(2), Flip())
+      assert (type(phase.schedule), phase.schedule.warmup_epochs) == (Cosine, 1)
+      rate = phase.schedule.peak / (1 - phase.optimizer.momentum)
+      assert round(rate, 9) == 1
+      assert phase.optimizer.nesterov
+      assert phase.optimizer.weight_decay == 5e-4
