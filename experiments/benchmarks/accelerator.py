@@ -145,7 +145,7 @@ def run(options: Namespace, say: Callable[[str], None]) -> dict[str, Any]:
     )
 
   def step(until: Deadline) -> dict[str, Any]:
-    dtype = options.dtype if options.model == "resnet50" else "float32"
+    dtype = "float32" if options.model == "lenet300" else options.dtype
     return whole_step(
       Training(options.model, options.image_size, options.batch_size, dtype),
       options.density,

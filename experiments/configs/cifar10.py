@@ -39,7 +39,7 @@ RESNET56_QUICK = Recipe(
   base=NO_BASE,
   gsm=Phase(
     120,
-    GSM(momentum=0.95, passive_weight_decay=2e-3, start_density=1.0, density_epochs=48),
+    GSM(momentum=0.95, passive_weight_decay=4e-3, start_density=1.0, density_epochs=68),
     Cosine(0.05, warmup_epochs=4),
     CROP_AND_FLIP,
   ),
