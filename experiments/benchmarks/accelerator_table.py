@@ -108,23 +108,36 @@ def _step_table(step: dict[str, Any]) -> str:
   return table(head, [cells])
 
 
-def step_sentence(plain: dict[str, Any], graphs: dict[str, Any]) -> str:
-  """What a whole step costs, without and with loops in CUDA graphs."""
+def exactness_sentence(results: dict[str, Any]) -> str:
+  """What was compared, and on which device."""
+  return f"On an {results['device']['kind']}: {_exactness(results['exactness'])}"
+
+
+def step_sentence(
+  plain: dict[str, Any], graphs: dict[str, Any], *, sorts: bool = True
+) -> str:
+  """What a whole step costs, without and with loops in CUDA graphs.
+
+  Args:
+    plain: the results without.
+    graphs: the results with.
+    sorts: whether to name GSM by `lax.top_k` too.
+  """
   step = plain["step"]
+  network = step["model"].replace("resnet", "ResNet-")
 
   def added(results: dict[str, Any], name: str) -> str:
     return f"{100 * (results['step']['ratio_to_sgd'][name] - 1):.1f} %"
 
-  clip, gsm, loop = (
-    "SGD with clip_by_global_norm",
-    "gsm_optax.gsm",
-    "SGD behind a loop",
+  clip, gsm, loop, top_k = (
+    *("SGD with clip_by_global_norm", "gsm_optax.gsm"),
+    *("SGD behind a loop", "GSM by lax.top_k"),
   )
+  by_top_k = f", GSM by `lax.top_k` {added(graphs, top_k)}" if sorts else ""
   return (
-    f"On an {plain['device']['kind']}, a step of ResNet-50 (batch {step['batch_size']},"
+    f"On an {plain['device']['kind']}, a step of {network} (batch {step['batch_size']},"
     f" {step['dtype']}) takes {1e3 * step['seconds']['SGD']:.1f} ms with SGD. With the"
     f" flag, clipping by the global norm adds {added(graphs, clip)}, `gsm`"
-    f" {added(graphs, gsm)}, GSM by `lax.top_k` {added(graphs, 'GSM by lax.top_k')}."
-    f" Without it, clipping adds {added(plain, clip)}, `gsm` {added(plain, gsm)}, and a"
-    f" loop that ends at once {added(plain, loop)}."
+    f" {added(graphs, gsm)}{by_top_k}. Without it, clipping adds {added(plain, clip)},"
+    f" `gsm` {added(plain, gsm)}, and a loop that ends at once {added(plain, loop)}."
   )

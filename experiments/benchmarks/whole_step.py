@@ -37,7 +37,11 @@ ALTERNATIVES = ("GSM by lax.top_k", "GSM by jnp.sort")
 """Left out if the time gets short."""
 
 BATCHES = 4
-"""Different ones, which make a turn."""
+"""Different ones, which make a call."""
+
+TURN = 0.25
+"""Seconds of calls in a row. XLA updates its CUDA graphs when another program ran in
+between; the few steps of a call would not make up for that."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +165,12 @@ def whole_step(
   runs = {
     name: stepper.run for name, stepper in steppers.items() if name not in ALTERNATIVES
   }
-  times = side_by_side(runs, seconds)
+  times = side_by_side(runs, seconds, turn=TURN)
   save(results(times))
   for name in ALTERNATIVES:
     if name not in left_out:
       try:
-        times[name] = in_time(steppers[name].run, seconds, deadline)
+        times[name] = in_time(steppers[name].run, seconds, deadline, turn=TURN)
       except (jax.errors.JaxRuntimeError, NoTimeError) as error:
         left_out[name] = f"{BATCHES} steps: {sentence(error)}"
         say(f"step: {name} left out: {left_out[name]}")

@@ -9,7 +9,11 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.benchmarks.accelerator_table import gpu_table, step_sentence
+from experiments.benchmarks.accelerator_table import (
+  exactness_sentence,
+  gpu_table,
+  step_sentence,
+)
 from experiments.benchmarks.compiled_table import compiled_table
 from experiments.pages.benchmark_tables import input_table, selection_table, step_table
 from experiments.pages.run_tables import (
@@ -26,12 +30,18 @@ ROOT = Path(__file__).parents[2]
 
 def tables() -> dict[str, str]:
   """Every table, by the name in its marks."""
-  step, deep, images, selection, gpu, graphs, compiled = (
-    json.loads((RESULTS / path).read_text())
-    for path in (
-      *("step/step.json", "step-deep/step.json", "input/input.json"),
-      *("selection/selection.json", "gpu/gpu.json"),
-      *("gpu-graphs/gpu.json", "compiled/compiled.json"),
+  step, deep, images, selection, compiled = (
+    json.loads((RESULTS / name / f"{file}.json").read_text())
+    for name, file in (
+      *(("step", "step"), ("step-deep", "step"), ("input", "input")),
+      *(("selection", "selection"), ("compiled", "compiled")),
+    )
+  )
+  gpu, graphs, gpu_deep, graphs_deep, exactness = (
+    json.loads((RESULTS / name / "gpu.json").read_text())
+    for name in (
+      *("gpu", "gpu-graphs", "gpu-resnet56", "gpu-resnet56-graphs"),
+      "gpu-exactness",
     )
   )
   result = {
@@ -43,6 +53,8 @@ def tables() -> dict[str, str]:
     "gpu": gpu_table(gpu),
     "gpu-graphs": gpu_table(graphs),
     "gpu-step": step_sentence(gpu, graphs),
+    "gpu-step-deep": step_sentence(gpu_deep, graphs_deep, sorts=False),
+    "gpu-exactness": exactness_sentence(exactness),
     "compiled": compiled_table(compiled),
     "vanishing": vanishing_table(),
     "smoothing": smoothing_table(runs_by_preset(RESULTS / "smoothing")),
