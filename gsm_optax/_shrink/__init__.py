@@ -1,0 +1,6 @@
+"""Axes of a function that belong together, and the function without some of them."""
+
+from gsm_optax._shrink._shrink import shrink
+from gsm_optax._shrink._small import LeafShape, Small
+
+__all__ = ["LeafShape", "Small", "shrink"]

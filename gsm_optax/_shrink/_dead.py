@@ -1,0 +1,126 @@
+"""Which units may be taken out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gsm_optax._shrink._analysis import Key, Part
+from gsm_optax._shrink._trace import Traced, Walk, walk
+from gsm_optax._shrink._units import Labels, Units
+
+Removed = tuple[Walk, dict[Key, list[Part]]]
+"""The function as it is when units are removed, and what constants add."""
+
+
+def remove_dead(traced: Traced, units: Units) -> Removed:
+  """Removes all units without which the function is the same, to a fixed point.
+
+  A unit is dead if at each place where its positions are summed over, they are zero; or
+  constant, and then what they add is added in their place. Without it, others are.
+  """
+  parts: dict[Key, list[Part]] = {}
+  spared: set[int] = set()
+  while True:
+    found = walk(traced, units, parts)
+    analysis = found.analysis
+    dead = _members(units, analysis.summed) - _members(units, analysis.needed)
+    dead -= units.removed | spared
+    before = set(units.removed)
+    units.removed |= dead
+    spared |= leave_one(found, units)
+    if units.removed == before:
+      return found, parts
+    for key, candidate in analysis.candidates.items():
+      gone = units.gone(candidate.labels)
+      was_gone = _gone_before(units, candidate.labels, before)
+      positions = np.flatnonzero(gone & ~was_gone & candidate.constant)
+      if len(positions):
+        values = candidate.values[positions]
+        part = Part(values, candidate.rows(positions), candidate.side)
+        parts.setdefault(key, []).append(part)
+
+
+def _gone_before(
+  units: Units, labels: Labels, before: set[int]
+) -> npt.NDArray[np.bool_]:
+  after, units.removed = units.removed, before
+  gone = units.gone(labels)
+  units.removed = after
+  return gone
+
+
+def _members(units: Units, labels: Sequence[Labels]) -> set[int]:
+  if not labels:
+    return set()
+  nodes = np.unique(units.find(np.concatenate(labels)))
+  return set().union(*(units.members(int(node)) for node in nodes))
+
+
+def leave_one(found: Walk, units: Units) -> set[int]:
+  """Puts units back of which an axis would have nothing left; returns them."""
+  back: set[int] = set()
+  values = [*found.params, *found.inputs]
+  values += [value for step in found.program.steps for value in step.outs]
+  while True:
+    more: set[int] = set()
+    for value in values:
+      for axis in value.axes:
+        if len(axis) and units.removed and units.gone(axis.labels).all():
+          more |= units.members(int(axis.labels[0])) & units.removed
+          units.removed -= more
+    if not more:
+      return back
+    back |= more
+
+
+def remove_unkept(
+  found: Walk, units: Units, keep: Sequence[npt.NDArray[np.bool_]]
+) -> None:
+  """Removes the units of which a mask keeps no weight.
+
+  Args:
+    found: the function.
+    units: its units.
+    keep: for each leaf of the params its mask, False where a weight need not stay.
+  """
+  all_units: set[int] = set()
+  wanted: set[int] = set()
+  for value, mask in zip(found.params, keep, strict=True):
+    for number, axis in enumerate(value.axes):
+      others = tuple(i for i in range(mask.ndim) if i != number)
+      some = mask.any(axis=others)
+      all_units |= _members(units, [axis.labels])
+      wanted |= _members(units, [axis.labels[some]])
+  units.removed |= all_units - wanted
+  leave_one(found, units)
+
+
+def remove_the_same(
+  found: Walk, units: Units, kept: Sequence[Sequence[npt.NDArray[np.int64]]]
+) -> bool:
+  """Removes units such that the params keep just these positions, if there are any.
+
+  Args:
+    found: the function, at whatever shapes.
+    units: its units.
+    kept: for each leaf of the params, and each of its axes, the positions.
+
+  Returns:
+    Whether there are such units.
+  """
+  wanted: set[int] = set()
+  unwanted: set[int] = set()
+  for value, positions in zip(found.params, kept, strict=True):
+    for axis, own in zip(value.axes, positions, strict=True):
+      gone = np.ones(len(axis), bool)
+      gone[own] = False
+      unwanted |= _members(units, [axis.labels[gone]])
+      wanted |= _members(units, [axis.labels[~gone]])
+  units.removed |= unwanted - wanted
+  return all(
+    np.array_equal(np.flatnonzero(~units.gone(axis.labels)), own)
+    for value, positions in zip(found.params, kept, strict=True)
+    for axis, own in zip(value.axes, positions, strict=True)
+  )
+

@@ -1,0 +1,202 @@
+"""Primitives that compute each element by itself."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from jax.extend import core
+
+from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
+from gsm_optax._shrink._units import Labels
+from gsm_optax._shrink._values import ZEROED, Axis, Uniform, Value, unknown
+
+Function = Callable[..., Any]
+
+_erf, _erfc, _lgamma = map(np.vectorize, (math.erf, math.erfc, math.lgamma))
+
+
+def _cast(values: Any, dtype: Any) -> Any:
+  return np.asarray(values).astype(dtype).astype(np.float64)
+
+
+FUNCTIONS: dict[str, Function] = {
+  "abs": np.abs,
+  "acos": np.arccos,
+  "acosh": np.arccosh,
+  "add": np.add,
+  "add_any": np.add,
+  "asin": np.arcsin,
+  "asinh": np.arcsinh,
+  "atan": np.arctan,
+  "atan2": np.arctan2,
+  "atanh": np.arctanh,
+  "cbrt": np.cbrt,
+  "ceil": np.ceil,
+  "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
+  "copy": np.positive,
+  "cos": np.cos,
+  "cosh": np.cosh,
+  "div": np.divide,
+  "eq": np.equal,
+  "erf": _erf,
+  "erfc": _erfc,
+  "exp": np.exp,
+  "exp2": np.exp2,
+  "expm1": np.expm1,
+  "floor": np.floor,
+  "ge": np.greater_equal,
+  "gt": np.greater,
+  "is_finite": np.isfinite,
+  "le": np.less_equal,
+  "lgamma": _lgamma,
+  "log": np.log,
+  "log1p": np.log1p,
+  "logistic": lambda x: 1 / (1 + np.exp(-x)),
+  "lt": np.less,
+  "max": np.maximum,
+  "min": np.minimum,
+  "mul": np.multiply,
+  "name": np.positive,
+  "ne": np.not_equal,
+  "neg": np.negative,
+  "pow": np.power,
+  "reduce_precision": np.positive,
+  "rsqrt": lambda x: 1 / np.sqrt(x),
+  "sharding_constraint": np.positive,
+  "sign": np.sign,
+  "sin": np.sin,
+  "sinh": np.sinh,
+  "sqrt": np.sqrt,
+  "square": np.square,
+  "sub": np.subtract,
+  "tan": np.tan,
+  "tanh": np.tanh,
+}
+"""What is computed of one value throughout. Others of `OPAQUE` are not."""
+
+OPAQUE = (
+  *(
+    "and",
+    "bessel_i0e",
+    "bessel_i1e",
+    "clz",
+    "complex",
+    "conj",
+    "convert_element_type",
+  ),
+  *("digamma", "erf_inv", "igamma", "igammac", "imag", "integer_pow", "nextafter"),
+  *("not", "or", "population_count", "real", "regularized_incomplete_beta", "rem"),
+  *("round", "select_n", "shift_left", "shift_right_arithmetic", "xor"),
+  *("shift_right_logical", "stop_gradient"),
+)
+
+
+def _function(eqn: core.JaxprEqn) -> Function | None:
+  name, params = eqn.primitive.name, eqn.params
+  if name == "convert_element_type":
+    return lambda x: _cast(x, params["new_dtype"])
+  if name == "integer_pow":
+    return lambda x: np.power(x, float(params["y"]))
+  return FUNCTIONS.get(name)
+
+
+def _apply(eqn: core.JaxprEqn, operands: Sequence[Uniform], logical: bool) -> Uniform:
+  """The primitive of slices that have one value throughout."""
+  name, function = eqn.primitive.name, _function(eqn)
+  size = max(each.known.shape[1] for each in operands)
+  result = unknown(size)
+  if function is not None:
+    all_known = reduce(np.logical_and, (each.known for each in operands))
+    with np.errstate(all="ignore"):
+      values = np.asarray(function(*(each.value for each in operands)), np.float64)
+    right = all_known & np.isfinite(values)
+    result = Uniform(np.broadcast_to(right, (2, size)), np.where(right, values, 0.0))
+  if name == "mul" or (name == "and" and logical):
+    zero = reduce(np.logical_or, (each.zero for each in operands))
+    return Uniform(result.known | zero, np.where(zero, 0.0, result.value))
+  if name == "div":  # of what is not zero, or it would not be a number anyway
+    zero = operands[0].zero & ~operands[1].zero
+    return Uniform(result.known | zero, np.where(zero, 0.0, result.value))
+  if name == "select_n":
+    return _select(operands[0], operands[1:], size)
+  return result
+
+
+def _select(which: Uniform, cases: Sequence[Uniform], size: int) -> Uniform:
+  wide = [
+    Uniform(
+      np.broadcast_to(each.known, (2, size)), np.broadcast_to(each.value, (2, size))
+    )
+    for each in cases
+  ]
+  result = reduce(Uniform.and_also, wide)
+  for number, case in enumerate(wide):
+    chosen = np.broadcast_to(which.known & (which.value == number), (2, size))
+    result = case.if_else(chosen, result)
+  return result
+
+
+def _analyse(
+  analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
+) -> Step:
+  aval: Any = eqn.outvars[0].aval
+  name, logical = eqn.primitive.name, aval.dtype == bool
+  axes: list[Axis] = []
+  spoilt = next((value.spoilt for value in ins if value.spoilt), "")
+  for number, n in enumerate(aval.shape):
+    whole = [value for value in ins if value.axes and len(value.axes[number]) == n]
+    labels: list[Labels] = [value.axes[number].labels for value in whole]
+    united = reduce(
+      lambda a, b: analysis.units.unite(a, b, "tied to what is cut up otherwise"),
+      labels,
+    )
+    operands = [value.uniform(number) if value.axes else value.whole for value in ins]
+    uniform = _apply(eqn, operands, logical)
+    was_zero = reduce(np.logical_or, (each.zero[ZEROED] for each in operands))
+    if (was_zero & ~uniform.zero[ZEROED]).any():
+      spoilt = name
+    axes.append(Axis(united, uniform))
+  whole = _apply(eqn, [value.whole for value in ins], logical)
+  out = Value(tuple(axes), whole, aval.dtype, computed(eqn, ins), spoilt)
+  return Step(key, eqn, ins, [out], [])
+
+
+def computed(eqn: core.JaxprEqn, ins: Sequence[Value]) -> Callable[[], Any] | None:
+  """Computes the result, if nothing but parameters and constants goes into it."""
+  arrays = [value.array for value in ins]
+  if any(array is None for array in arrays):
+    return None
+  memo: list[Any] = []
+
+  def array() -> Any:
+    if not memo:
+      memo.append(bind(eqn, [each() for each in arrays if each]))
+    return memo[0]
+
+  return array
+
+
+def bind(eqn: core.JaxprEqn, arrays: Sequence[Any], **changed: Any) -> Any:
+  """The primitive of other arrays, with some of its parameters changed."""
+  return eqn.primitive.bind(*arrays, **{**eqn.params, **changed})
+
+
+def _run(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
+  return [bind(step.eqn, arrays)]
+
+
+def _pass(_: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key) -> Step:
+  return Step(key, eqn, ins, list(ins), [])
+
+
+def _run_all(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
+  return bind(step.eqn, arrays)
+
+
+RULES = {
+  **{name: Rule(_analyse, _run) for name in (*FUNCTIONS, *OPAQUE)},
+  # Of several arrays, each as it is.
+  **{name: Rule(_pass, _run_all) for name in ("optimization_barrier", "device_put")},
+}

@@ -1,0 +1,206 @@
+"""Takes out what a function can do without."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gsm_optax._shrink._axes import kept, kept_shape
+from gsm_optax._shrink._dead import remove_dead, remove_unkept
+from gsm_optax._shrink._multiply_adds import multiply_adds
+from gsm_optax._shrink._small import (
+  LeafShape,
+  Small,
+  SmallFunction,
+  slice_array,
+  slicer,
+)
+from gsm_optax._shrink._trace import ApplyFn, Traced, path_name, trace, walk
+from gsm_optax._shrink._units import Units
+
+
+def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Small:
+  """The same function with fewer weights.
+
+  Zeros that pruning has made are stored and multiplied like other numbers. But where
+  all weights into a hidden unit are zero, or all weights out of it, the unit can be
+  taken out, and with it whole rows and columns. This finds all such units, channels,
+  heads and inputs by following zeros through the equations of the function, so that it
+  knows of no layers, and returns a function without them. It does so to a fixed point,
+  and then compares both functions' outputs on `inputs`.
+
+  A unit into which nothing comes but a bias is constant. It is taken out too, and what
+  it adds is added where it was summed.
+
+  Args:
+    apply_fn: ``(params, *inputs) -> outputs``, a pure function in inference mode,
+      without random numbers; it returns outputs alone, and no updated statistics.
+    params: tree of floating-point arrays; all of them, or what is not in the tree is
+      taken as it is.
+    *inputs: arrays, or trees of them, as the function takes them. Any batch will do.
+    keep: tree like the params of boolean arrays. Units of which nothing is kept are
+      removed, in place of all that are dead: the result is the function of params in
+      which they are zero.
+
+  Returns:
+    A `Small`, with ``apply_fn``, ``params``, and ``slice`` for trees like the params.
+
+  Raises:
+    ValueError: for a function with random numbers or side effects, or that returns
+      params or updates of them; for params that are not floating-point arrays or are
+      not used; for masks of other shapes; if the outputs differ by more than rounding.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> def apply_fn(params, x):
+    ...   return jnp.maximum(x @ params["a"], 0) @ params["b"]
+    >>> params = {"a": jnp.ones((4, 3)).at[:, 1].set(0), "b": jnp.ones((3, 2))}
+    >>> small = shrink(apply_fn, params, jnp.ones((1, 4)))
+    >>> small.params["a"].shape, small.params["b"].shape
+    ((4, 2), (2, 2))
+    >>> small.apply_fn(small.params, jnp.ones((5, 4))).shape
+    (5, 2)
+  """
+  _refuse_abstract(params)
+  traced = trace(apply_fn, params, inputs)
+  units = Units()
+  if keep is None:
+    found, parts = remove_dead(traced, units)
+    compared = params
+  else:
+    masks = _masks(params, keep)
+    found, parts = walk(traced, units), {}
+    remove_unkept(found, units, masks)
+    compared = None
+  positions = [[kept(units, axis) for axis in value.axes] for value in found.params]
+  structure = jax.tree.structure(params)
+  leaves = [
+    slice_array(leaf, each) for leaf, each in zip(traced.params, positions, strict=True)
+  ]
+  small_params = jax.tree.unflatten(structure, leaves)
+  function = SmallFunction(apply_fn, params, positions, parts)
+  if compared is None:
+    compared = jax.tree.unflatten(
+      structure,
+      [
+        _zeroed(leaf, each)
+        for leaf, each in zip(traced.params, positions, strict=True)
+      ],
+    )
+  wanted = jax.jit(apply_fn)(compared, *inputs)
+  tolerance = _tolerance(traced)
+  error = difference(jax.jit(function.__call__)(small_params, *inputs), wanted)
+  if not error <= tolerance:
+    raise ValueError(
+      f"The outputs of the smaller function differ by {error:.1e} of the largest, more"
+      f" than rounding ({tolerance:.0e}). Please report the function."
+    )
+  counts = [
+    sum(len(part.values) for part in each if len(part.values))
+    for each in parts.values()
+  ]
+  nothing_removed = Units()
+  return Small(
+    apply_fn=function.__call__,
+    params=small_params,
+    leaves=[
+      LeafShape(path, value.shape, kept_shape(units, value.axes))
+      for path, value in zip(traced.paths, found.params, strict=True)
+    ],
+    multiply_adds=(
+      multiply_adds(found.program, nothing_removed),
+      multiply_adds(found.program, units),
+    ),
+    constants=sum(counts),
+    fixed=reasons(units, traced, found.params),
+    fits=_fits(apply_fn, small_params, inputs, wanted, tolerance),
+    _slice=slicer(params, positions),
+  )
+
+
+def _refuse_abstract(params: Any) -> None:
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    if isinstance(leaf, (jax.ShapeDtypeStruct, jax.core.Tracer)):
+      raise ValueError(
+        f"{path_name(path)} of params has no numbers: shrink cannot be called inside"
+        " jit; channel_groups takes shapes alone."
+      )
+
+
+def _masks(params: Any, keep: Any) -> list[Any]:
+  if jax.tree.structure(keep) != jax.tree.structure(params):
+    raise ValueError(
+      f"keep has the structure {jax.tree.structure(keep)}, but the params have"
+      f" {jax.tree.structure(params)}."
+    )
+  masks = [np.asarray(mask) for mask in jax.tree.leaves(keep)]
+  for (path, leaf), mask in zip(
+    jax.tree_util.tree_leaves_with_path(params), masks, strict=True
+  ):
+    if mask.dtype != bool or mask.shape != leaf.shape:
+      raise ValueError(
+        f"keep has {mask.dtype}{list(mask.shape)} at {path_name(path)}, but must be"
+        f" bool{list(leaf.shape)} like the params."
+      )
+  return masks
+
+
+def _zeroed(leaf: Any, positions: Sequence[Any]) -> Any:
+  """The leaf with zeros at all positions that are removed."""
+  mask = np.zeros(leaf.shape, bool)
+  mask[np.ix_(*positions) if positions else ...] = True
+  return jnp.where(mask, leaf, 0)
+
+
+def _tolerance(traced: Traced) -> float:
+  """What rounding may change of an output, as a share of the largest."""
+  kinds = [var.aval for eqn in traced.closed.jaxpr.eqns for var in eqn.outvars]
+  kinds += [leaf for leaf in traced.params]
+  worst = max(
+    float(jnp.finfo(kind.dtype).eps)
+    for kind in kinds
+    if hasattr(kind, "dtype") and jnp.issubdtype(kind.dtype, jnp.inexact)
+  )
+  if jax.default_backend() != "cpu":  # matrices may be multiplied in fewer bits
+    worst = max(worst, 2.0**-10)
+  return 1e3 * worst if worst < 1e-5 else 30 * worst
+
+
+def difference(a: Any, b: Any) -> float:
+  """The largest difference of two trees, as a share of the largest number; NaN equals
+  NaN."""
+  worst = 0.0
+  for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    if not same.all():
+      scale = np.nanmax(np.abs(other), initial=0.0, where=np.isfinite(other))
+      worst = max(worst, float(np.max(np.abs(one - other)[~same]) / (scale or 1.0)))
+  return worst
+
+
+def _fits(
+  apply_fn: ApplyFn, params: Any, inputs: Sequence[Any], wanted: Any, tolerance: float
+) -> bool:
+  """Whether the user's own function computes the same of the smaller params."""
+  try:
+    found = jax.jit(apply_fn)(params, *inputs)
+    return difference(found, wanted) <= tolerance
+  except Exception:  # whatever a model raises for shapes that are not its own
+    return False
+
+
+def reasons(
+  units: Units, traced: Traced, params: Sequence[Any]
+) -> dict[tuple[str, int], str]:
+  """Why positions of an axis of the params stay in any case, by path and axis."""
+  result: dict[tuple[str, int], str] = {}
+  for path, value in zip(traced.paths, params, strict=True):
+    for number, axis in enumerate(value.axes):
+      stays = units.stays(axis.labels)
+      if stays.any() and len(axis) > 1:
+        reason = units.reason(int(axis.labels[np.flatnonzero(stays)[0]]))
+        result[path, number] = reason
+  return result

@@ -1,0 +1,214 @@
+"""The smaller function."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from gsm_optax._shrink._analysis import Key, Part
+from gsm_optax._shrink._axes import take_kept
+from gsm_optax._shrink._dead import remove_the_same
+from gsm_optax._shrink._evaluate import Evaluation
+from gsm_optax._shrink._trace import RULES, ApplyFn, Walk, abstract, trace, walk
+from gsm_optax._shrink._units import Units
+
+Kept = Sequence[Sequence[npt.NDArray[np.int64]]]
+"""For each leaf of the params, and each of its axes, the positions that are kept."""
+
+
+@dataclass(frozen=True)
+class LeafShape:
+  """A leaf of the params, before and after.
+
+  Attributes:
+    path: of the leaf.
+    before: its shape.
+    after: its shape.
+  """
+
+  path: str
+  before: tuple[int, ...]
+  after: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Small:
+  """What `gsm_optax.shrink` returns: a function with fewer weights.
+
+  Attributes:
+    apply_fn: ``(params, *inputs) -> outputs``, a pure function of the smaller params
+      and of inputs of the same shapes as before, for any batch size.
+    params: the smaller params, a tree of the same structure.
+    leaves: each leaf of the params, before and after.
+    multiply_adds: of all products of matrices and convolutions at the shapes of
+      the inputs, before and after.
+    constants: how many units were taken out that were not zero but constant, and
+      whose part is added instead.
+    fixed: why positions of a leaf's axis had to stay, by path and axis.
+    fits: whether the function that was given computes the same of the smaller params.
+  """
+
+  apply_fn: ApplyFn
+  params: Any
+  leaves: Sequence[LeafShape]
+  multiply_adds: tuple[int, int]
+  constants: int
+  fixed: Mapping[tuple[str, int], str]
+  fits: bool
+  _slice: Callable[[Any], Any] = field(repr=False)
+
+  def slice(self, tree: Any) -> Any:
+    """Takes of a tree what the smaller params are of the params.
+
+    Leaves that have the path and the shape of a leaf of the params are sliced, also
+    within a larger tree, as are the momenta in an optimizer's state. Others are left
+    as they are.
+
+    Args:
+      tree: shaped like the params: averages of them, masks, an optimizer's state.
+
+    Returns:
+      The same tree with smaller leaves.
+
+    Raises:
+      ValueError: if no leaf is one of the params.
+    """
+    return self._slice(tree)
+
+  @property
+  def weights(self) -> tuple[int, int]:
+    """Numbers in the params, before and after."""
+    before = sum(math.prod(leaf.before) for leaf in self.leaves)
+    return before, sum(math.prod(leaf.after) for leaf in self.leaves)
+
+  def __str__(self) -> str:
+    """A table of the leaves that change, the sums, and why others stay."""
+    from gsm_optax._shrink._text import text
+
+    return text(self)
+
+
+class SmallFunction:
+  """Computes the function at the positions that are kept, at any shapes of inputs."""
+
+  def __init__(
+    self,
+    apply_fn: ApplyFn,
+    params: Any,
+    kept: Kept,
+    parts: Mapping[Key, Sequence[Part]],
+  ):
+    self._apply_fn = apply_fn
+    self._params = abstract(params)
+    self._kept = kept
+    self._parts = parts
+    self._programs: dict[Any, tuple[Walk, Units, Any]] = {}
+
+  def __call__(self, params: Any, *inputs: Any) -> Any:
+    """The outputs, see `Small.apply_fn`."""
+    leaves, structure = jax.tree.flatten(params)
+    self._check(leaves, structure)
+    given = jax.tree.map(jnp.asarray, inputs)
+    arrays, inputs_structure = jax.tree.flatten(given)
+    kinds = tuple((leaf.shape, str(leaf.dtype)) for leaf in [*leaves, *arrays])
+    key = (kinds, inputs_structure)
+    if key not in self._programs:
+      dtypes = [leaf.dtype for leaf in leaves]
+      self._programs[key] = self._program(dtypes, given)
+    found, units, outputs = self._programs[key]
+    taken = [
+      take_kept(units, array, value.axes)
+      for array, value in zip(arrays, found.inputs, strict=True)
+    ]
+    evaluation = Evaluation(units, RULES, self._parts)
+    results = evaluation.call(found.program, [*leaves, *taken])
+    return jax.tree.unflatten(jax.tree.structure(outputs), results)
+
+  def _check(self, leaves: Sequence[Any], structure: Any) -> None:
+    expected = jax.tree.structure(self._params)
+    if structure != expected:
+      raise ValueError(
+        f"The params have the structure {structure}, but those that were shrunk have"
+        f" {expected}."
+      )
+    shapes = [tuple(map(len, positions)) for positions in self._kept]
+    for leaf, shape in zip(leaves, shapes, strict=True):
+      if tuple(leaf.shape) != shape:
+        raise ValueError(
+          f"A leaf of the params has the shape {tuple(leaf.shape)} in place of {shape}:"
+          " small.apply_fn takes small.params, or small.slice(params)."
+        )
+
+  def _program(
+    self, dtypes: Sequence[Any], inputs: Sequence[Any]
+  ) -> tuple[Walk, Units, Any]:
+    leaves, structure = jax.tree.flatten(self._params)
+    params = jax.tree.unflatten(
+      structure,
+      [
+        jax.ShapeDtypeStruct(leaf.shape, dtype)
+        for leaf, dtype in zip(leaves, dtypes, strict=True)
+      ],
+    )
+    traced = trace(self._apply_fn, params, inputs)
+    units = Units()
+    found = walk(traced, units)
+    places = {step.key for step in _every_step(found.program)}
+    if not remove_the_same(found, units, self._kept) or not places.issuperset(
+      self._parts
+    ):
+      raise ValueError(
+        "At these shapes of the inputs the function is another one, in which the same"
+        " units cannot be removed: call shrink with inputs of these shapes."
+      )
+    return found, units, traced.outputs
+
+
+def _every_step(program: Any) -> Any:
+  for step in program.steps:
+    yield step
+    for inner in step.inner:
+      yield from _every_step(inner)
+
+
+def slicer(params: Any, kept: Kept) -> Callable[[Any], Any]:
+  """See `Small.slice`."""
+  own = [
+    (path, tuple(leaf.shape), positions)
+    for (path, leaf), positions in zip(
+      jax.tree_util.tree_leaves_with_path(params), kept, strict=True
+    )
+  ]
+
+  def slice_tree(tree: Any) -> Any:
+    found = 0
+
+    def slice_leaf(path: Any, leaf: Any) -> Any:
+      nonlocal found
+      shape = tuple(getattr(leaf, "shape", ()))
+      for ending, before, positions in own:
+        if shape == before and tuple(path)[len(path) - len(ending) :] == tuple(ending):
+          found += 1
+          return slice_array(leaf, positions)
+      return leaf
+
+    result = jax.tree_util.tree_map_with_path(slice_leaf, tree)
+    if not found:
+      raise ValueError(
+        "No leaf of the tree has the path and the shape of a leaf of the params."
+      )
+    return result
+
+  return slice_tree
+
+
+def slice_array(array: Any, positions: Sequence[npt.NDArray[np.int64]]) -> Any:
+  """The positions kept of each axis."""
+  if not positions:
+    return array
+  return array[np.ix_(*positions)]

@@ -1,0 +1,46 @@
+"""A `Small` in words."""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from gsm_optax._shrink._small import Small
+
+
+def text(small: "Small") -> str:
+  """A table of the leaves that change, the sums, and why others stay."""
+  changed = [leaf for leaf in small.leaves if leaf.before != leaf.after]
+  rows = [("leaf", "before", "after")]
+  rows += [(leaf.path, _shape(leaf.before), _shape(leaf.after)) for leaf in changed]
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = [
+    "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    for row in rows
+  ]
+  lines.insert(1, "-" * (sum(widths) + 4))
+  if not changed:
+    lines = ["Nothing is removed: no unit is without effect on the outputs."]
+  before, after = small.weights
+  lines.append(f"weights: {before:,} → {after:,}{_times(before, after)}")
+  before, after = small.multiply_adds
+  lines.append(f"multiply-adds: {before:,} → {after:,}{_times(before, after)}")
+  if small.constants:
+    lines.append(f"constant units, whose part is added instead: {small.constants:,}")
+  by_reason: dict[str, list[str]] = defaultdict(list)
+  for (path, axis), reason in small.fixed.items():
+    by_reason[reason].append(f"{path}[{axis}]")
+  for reason, places in by_reason.items():
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    lines.append(f"stays ({reason}): {', '.join(places[:3])}{more}")
+  if changed:
+    fits = "computes the same" if small.fits else "does not take them"
+    lines.append(f"The function that was given {fits} with the smaller params.")
+  return "\n".join(line.rstrip() for line in lines)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+  return " × ".join(f"{n:,}" for n in shape) or "scalar"
+
+
+def _times(before: int, after: int) -> str:
+  return f", {before / after:.1f} times fewer" if 0 < after < before else ""

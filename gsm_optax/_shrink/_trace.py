@@ -1,0 +1,194 @@
+"""A model function at given shapes, as equations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from gsm_optax._shrink._analysis import Analysis, Key, Part, Program
+from gsm_optax._shrink._calls import RULES as CALLS
+from gsm_optax._shrink._contractions import RULES as CONTRACTIONS
+from gsm_optax._shrink._elementwise import RULES as ELEMENTWISE
+from gsm_optax._shrink._shapes import RULES as SHAPES
+from gsm_optax._shrink._units import Labels, Units
+from gsm_optax._shrink._values import Value
+from gsm_optax._shrink._windows import RULES as WINDOWS
+
+RULES = {**ELEMENTWISE, **SHAPES, **CONTRACTIONS, **WINDOWS, **CALLS}
+"""By the name of a primitive; that of no name is for the others."""
+
+RANDOM = ("random_bits", "random_seed", "random_wrap", "threefry2x32", "rng_bit_generator")
+
+ApplyFn = Callable[..., Any]
+
+
+class Traced(NamedTuple):
+  """A function of params and inputs at given shapes.
+
+  Attributes:
+    closed: its equations, which take the leaves of both.
+    params: leaves, which may be abstract.
+    paths: of the params' leaves, in words.
+    inputs: leaves, abstract.
+    outputs: the tree of its results, abstract.
+  """
+
+  closed: core.ClosedJaxpr
+  params: Sequence[Any]
+  paths: Sequence[str]
+  inputs: Sequence[Any]
+  outputs: Any
+
+
+def abstract(tree: Any) -> Any:
+  """Shapes and dtypes of a tree's arrays."""
+  return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), _dtype(leaf)), tree)
+
+
+def _dtype(leaf: Any) -> Any:
+  return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+
+
+def path_name(path: Any) -> str:
+  """A leaf's path as people write it."""
+  return jax.tree_util.keystr(path, simple=True, separator="/") or "params"
+
+
+def trace(apply_fn: ApplyFn, params: Any, inputs: Sequence[Any]) -> Traced:
+  """The function at these shapes.
+
+  Raises:
+    ValueError: for what is no function of arrays in inference mode.
+  """
+  with_paths = jax.tree_util.tree_leaves_with_path(params)
+  paths = [path_name(path) for path, _ in with_paths]
+  leaves = [leaf for _, leaf in with_paths]
+  for path, leaf in zip(paths, leaves, strict=True):
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+      raise ValueError(
+        f"{path} of params is {leaf!r}, and no array: pass the arrays alone, as"
+        " eqx.partition(model, eqx.is_array) and nnx.split(model) give them."
+      )
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+      raise ValueError(
+        f"{path} of params has the dtype {leaf.dtype}: params are floating-point."
+        " Close over counters, keys and indices in apply_fn."
+      )
+  for leaf in jax.tree.leaves(inputs):
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+      raise ValueError("An input is a random key: pass apply_fn in inference mode.")
+
+  def function(params: Any, inputs: Sequence[Any]) -> Any:
+    return apply_fn(params, *inputs)
+
+  closed, outputs = jax.make_jaxpr(function, return_shape=True)(
+    abstract(params), abstract(tuple(inputs))
+  )
+  given = jax.tree.leaves(abstract(tuple(inputs)))
+  traced = Traced(closed, leaves, paths, given, outputs)
+  _refuse(traced)
+  return traced
+
+
+def _refuse(traced: Traced) -> None:
+  """Raises a ValueError for functions that are not those of a model in inference."""
+  jaxpr = traced.closed.jaxpr
+  if jaxpr.effects:
+    effects = ", ".join(sorted(map(str, jaxpr.effects)))
+    raise ValueError(f"apply_fn has side effects ({effects}): pass a pure function.")
+  if random := _primitives(jaxpr).intersection(RANDOM):
+    raise ValueError(
+      f"apply_fn draws random numbers ({min(random)}): pass it in inference mode,"
+      " without dropout."
+    )
+  outputs = [var for var in jaxpr.outvars if isinstance(var, core.Var)]
+  for var, path in zip(jaxpr.invars, traced.paths, strict=False):
+    if var in outputs:
+      raise ValueError(
+        f"{path} of params is an output of apply_fn: let it return what the model"
+        " computes alone, and no parameters or statistics."
+      )
+  own = set(jaxpr.invars[: len(traced.params)])
+  used = {atom for eqn in jaxpr.eqns for atom in eqn.invars if isinstance(atom, core.Var)}
+  if own.isdisjoint(used):
+    raise ValueError("apply_fn does not use its params.")
+
+
+def _primitives(jaxpr: core.Jaxpr) -> set[str]:
+  """Names of all primitives, those of inner functions too."""
+  names: set[str] = set()
+  for eqn in jaxpr.eqns:
+    names.add(eqn.primitive.name)
+    for inner in jax.tree.leaves(
+      list(eqn.params.values()),
+      is_leaf=lambda x: isinstance(x, (core.Jaxpr, core.ClosedJaxpr)),
+    ):
+      if isinstance(inner, core.ClosedJaxpr):
+        names |= _primitives(inner.jaxpr)
+      elif isinstance(inner, core.Jaxpr):
+        names |= _primitives(inner)
+  return names
+
+
+class Walk(NamedTuple):
+  """A function with what is known of its values.
+
+  Attributes:
+    analysis: what the walk has found.
+    program: the function.
+    params: what is known of its params' leaves.
+    inputs: of its inputs' leaves.
+  """
+
+  analysis: Analysis
+  program: Program
+  params: Sequence[Value]
+  inputs: Sequence[Value]
+
+
+def walk(
+  traced: Traced, units: Units, parts: Mapping[Key, Sequence[Part]] | None = None
+) -> Walk:
+  """Walks through a function, and fixes what its results need."""
+  analysis = Analysis(units, RULES, parts or {})
+  params = [
+    analysis.parameter(leaf, ("param", number))
+    for number, leaf in enumerate(traced.params)
+  ]
+  inputs = [
+    analysis.input(leaf.shape, leaf.dtype, ("input", number))
+    for number, leaf in enumerate(traced.inputs)
+  ]
+  closed = traced.closed
+  program = analysis.call(closed.jaxpr, closed.consts, [*params, *inputs], ())
+  for value, path in zip(program.outs, _names(traced.outputs), strict=True):
+    _refuse_statistics(units, value, path, params, traced.paths)
+    value.fixed(units, "an output")
+  return Walk(analysis, program, params, inputs)
+
+
+def _names(tree: Any) -> list[str]:
+  paths = jax.tree_util.tree_leaves_with_path(tree)
+  return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]
+
+
+def _refuse_statistics(
+  units: Units, value: Value, name: str, params: Sequence[Value], paths: Sequence[str]
+) -> None:
+  """Raises a ValueError for a result that is as a leaf of the params, unit by unit."""
+  for param, path in zip(params, paths, strict=True):
+    if value.axes and value.shape == param.shape:
+      pairs = zip(value.axes, param.axes, strict=True)
+      if all(_tied(units, a.labels, b.labels) for a, b in pairs):
+        raise ValueError(
+          f"Output {name or '0'} of apply_fn is an update of {path} of params: let it"
+          " return what the model computes alone, and no parameters or statistics."
+        )
+
+
+def _tied(units: Units, a: Labels, b: Labels) -> bool:
+  a, b = units.find(a), units.find(b)
+  return bool((a == b).all() and not units.stays(a).any())
