@@ -5,16 +5,29 @@ from gsm_optax._keep_top_saliency import keep_top_saliency
 from gsm_optax._pruning import apply_mask, freeze_pruned, magnitude_mask, prune
 from gsm_optax._saliency import first_order_taylor, gradient_magnitude, magnitude
 from gsm_optax._selection import KeepTopSaliencyState
+from gsm_optax._shrink import (
+  ChannelGroup,
+  ChannelGroups,
+  LeafShape,
+  Small,
+  channel_groups,
+  shrink,
+)
 from gsm_optax._sparsity_report import LayerSparsity, SparsityReport, sparsity_report
 from gsm_optax._threshold import global_threshold
 
 __version__ = "0.1.0"
 
 __all__ = [
+  "ChannelGroup",
+  "ChannelGroups",
   "KeepTopSaliencyState",
+  "LeafShape",
   "LayerSparsity",
+  "Small",
   "SparsityReport",
   "apply_mask",
+  "channel_groups",
   "first_order_taylor",
   "freeze_pruned",
   "global_threshold",
@@ -24,5 +37,6 @@ __all__ = [
   "magnitude",
   "magnitude_mask",
   "prune",
+  "shrink",
   "sparsity_report",
 ]

@@ -33,6 +33,7 @@ class Step(NamedTuple):
     ins: its arguments.
     outs: its results.
     inner: the functions that it calls.
+    around: the function that it is in.
   """
 
   key: Key
@@ -40,6 +41,7 @@ class Step(NamedTuple):
   ins: Sequence[Value]
   outs: Sequence[Value]
   inner: Sequence["Program"]
+  around: core.Jaxpr | None = None
 
 
 class Program(NamedTuple):
@@ -101,6 +103,7 @@ class Analysis:
     summed: the labels of all positions that are summed over.
     needed: those of them whose summands are not zero.
     candidates: contractions of constants.
+    around: the function that is walked through.
   """
 
   units: Units
@@ -109,6 +112,7 @@ class Analysis:
   summed: list[Labels] = field(default_factory=list[Labels])
   needed: list[Labels] = field(default_factory=list[Labels])
   candidates: dict[Key, Candidate] = field(default_factory=dict[Key, Candidate])
+  around: core.Jaxpr | None = None
 
   def contract(
     self,
@@ -152,7 +156,8 @@ class Analysis:
     for number, eqn in needed_equations(jaxpr):
       ins = [read(atom) for atom in eqn.invars]
       rule = self.rules.get(eqn.primitive.name, self.rules[""])
-      step = rule.analyse(self, eqn, ins, (*key, number))
+      self.around = jaxpr
+      step = rule.analyse(self, eqn, ins, (*key, number))._replace(around=jaxpr)
       values.update(zip(eqn.outvars, step.outs, strict=True))
       steps.append(step)
     outs = [read(atom) for atom in jaxpr.outvars]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from jax import lax
 
 from gsm_optax._shrink._analysis import Key
-from gsm_optax._shrink._units import Units
+from gsm_optax._shrink._units import STAYS, Labels, Units
 from gsm_optax._shrink._values import NOW, ZEROED, Axis, Uniform, staying, unknown
 
 Positions = npt.NDArray[np.int64]
@@ -51,15 +51,7 @@ def split(units: Units, axis: Axis, sizes: Sequence[int], key: Key) -> list[Axis
   long = [size for size in sizes if size != 1]
   if len(long) <= 1:
     return [axis if size != 1 or not long else staying(1) for size in sizes]
-  if units.stays(axis.labels).all():
-    labels = [np.zeros(size, np.int64) for size in sizes]
-  else:
-    labels = [units.fresh((*key, i), size) for i, size in enumerate(sizes)]
-    for each, size in zip(labels, sizes, strict=True):
-      if size == 1:
-        units.fix(each, "")
-    grid = units.together(*np.ix_(*labels)).reshape(-1)
-    units.unite(axis.labels, grid, "an axis is cut up in two ways")
+  labels = _split_labels(units, axis.labels, sizes, key)
   known = axis.uniform.known.reshape(2, *sizes)
   value = axis.uniform.value.reshape(2, *sizes)
   result: list[Axis] = []
@@ -68,6 +60,52 @@ def split(units: Units, axis: Axis, sizes: Sequence[int], key: Key) -> list[Axis
     values = np.moveaxis(value, number + 1, 1).reshape(2, len(each), -1)
     same = rows.all(2) & (values == values[:, :, :1]).all(2)
     result.append(Axis(each, Uniform(same, np.where(same, values[:, :, 0], 0.0))))
+  return result
+
+
+def _split_labels(
+  units: Units, labels: Labels, sizes: Sequence[int], key: Key
+) -> list[Labels]:
+  """Labels of several axes, of which a position goes with its index on any of them."""
+  if units.stays(labels).all():
+    return [np.full(size, STAYS) for size in sizes]
+  nodes, inverse = np.unique(units.find(labels), return_inverse=True)
+  members = [units.members(int(node)) for node in nodes]
+  grid = inverse.reshape(sizes)
+  # A unit of all positions with some index is one of that index.
+  common = [
+    [
+      _intersection(members, np.unique(np.take(grid, index, number)))
+      for index in range(size)
+    ]
+    for number, size in enumerate(sizes)
+  ]
+  result = [np.array([units.node(each) for each in row]) for row in common]
+  rest: list[int] = []
+  for position, number in zip(np.ndindex(*sizes), inverse.reshape(-1), strict=True):
+    known = frozenset[int]().union(
+      *(row[index] for row, index in zip(common, position, strict=True))
+    )
+    rest.append(units.node(members[number] - known))
+  if any(node != STAYS for node in rest):
+    fresh = [
+      units.fresh((*key, number), size) if size > 1 else np.full(1, STAYS)
+      for number, size in enumerate(sizes)
+    ]
+    every = units.together(*np.ix_(*fresh)).reshape(-1)
+    units.unite(np.array(rest), every, "an axis is cut up in two ways")
+    result = [units.together(*pair) for pair in zip(result, fresh, strict=True)]
+  return result
+
+
+def _intersection(
+  members: Sequence[frozenset[int]], numbers: Sequence[int]
+) -> frozenset[int]:
+  result = members[numbers[0]]
+  for number in numbers[1:]:
+    result &= members[number]
+    if not result:
+      break
   return result
 
 

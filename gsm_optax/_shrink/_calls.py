@@ -37,7 +37,9 @@ def _call(
   return Step(key, eqn, ins, program.outs, [program])
 
 
-def alone(eqn: core.JaxprEqn) -> tuple[Callable[..., Any], list[int]]:
+def alone(
+  eqn: core.JaxprEqn, around: core.Jaxpr | None
+) -> tuple[Callable[..., Any], list[int]]:
   """An equation as a function, and the numbers of the arguments that it takes.
 
   Literals are a part of it, and an argument that is given twice is taken once.
@@ -46,12 +48,15 @@ def alone(eqn: core.JaxprEqn) -> tuple[Callable[..., Any], list[int]]:
   for number, atom in enumerate(eqn.invars):
     if isinstance(atom, core.Var):
       taken.setdefault(atom, number)
-  jaxpr = core.Jaxpr((), list(taken), eqn.outvars, [eqn], eqn.effects)
+  assert around is not None
+  jaxpr = around.replace(
+    constvars=[], invars=list(taken), outvars=eqn.outvars, eqns=[eqn]
+  )
   return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ())), list(taken.values())
 
 
 def _unchanged(step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
-  function, taken = alone(step.eqn)
+  function, taken = alone(step.eqn, step.around)
   return function(*(arrays[number] for number in taken))
 
 
@@ -86,9 +91,10 @@ def _custom(
   """Also walks through the derivatives, which tie positions together too."""
   if "derivative" in key:  # a derivative may call the function itself
     return _call(analysis, eqn, ins, key)
+  around = analysis.around
   program = analysis.call(*_function(eqn), ins, key)
   forward = eqn.primitive.name == "custom_jvp_call"
-  derivative = _jvp(eqn) if forward else _vjp(eqn)
+  derivative = _jvp(eqn, around) if forward else _vjp(eqn, around)
   differentiable = [value for value in ins if jnp.issubdtype(value.dtype, jnp.inexact)]
   more = differentiable if forward else _inexact(program.outs)
   values = [*ins, *map(_tangent, more)]
@@ -128,11 +134,11 @@ def _avals(atoms: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
   return [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in atoms]
 
 
-def _jvp(eqn: core.JaxprEqn) -> core.ClosedJaxpr:
+def _jvp(eqn: core.JaxprEqn, around: core.Jaxpr | None) -> core.ClosedJaxpr:
   """``(arguments, tangents of the inexact ones) -> (results, tangents)``."""
   args = _avals(eqn.invars)
   inexact = [i for i, a in enumerate(args) if jnp.issubdtype(a.dtype, jnp.inexact)]
-  function, taken = alone(eqn)
+  function, taken = alone(eqn, around)
 
   def jvp(args: Sequence[Any], tangents: Sequence[Any]) -> Any:
     def of_inexact(*values: Any) -> Any:
@@ -148,11 +154,11 @@ def _jvp(eqn: core.JaxprEqn) -> core.ClosedJaxpr:
   return jax.make_jaxpr(jvp)(args, [args[i] for i in inexact])
 
 
-def _vjp(eqn: core.JaxprEqn) -> core.ClosedJaxpr:
+def _vjp(eqn: core.JaxprEqn, around: core.Jaxpr | None) -> core.ClosedJaxpr:
   """``(arguments, cotangents of inexact results) -> cotangents of inexact ones``."""
   args, outs = _avals(eqn.invars), _avals(eqn.outvars)
   inexact = [i for i, a in enumerate(args) if jnp.issubdtype(a.dtype, jnp.inexact)]
-  function, taken = alone(eqn)
+  function, taken = alone(eqn, around)
 
   def vjp(args: Sequence[Any], cotangents: Sequence[Any]) -> Any:
     def of_inexact(*values: Any) -> Any:

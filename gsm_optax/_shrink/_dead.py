@@ -123,4 +123,3 @@ def remove_the_same(
     for value, positions in zip(found.params, kept, strict=True)
     for axis, own in zip(value.axes, positions, strict=True)
   )
-

@@ -243,6 +243,26 @@ def _concatenate(
   return Step(key, eqn, ins, [out], [])
 
 
+def _stack(
+  analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
+) -> Step:
+  along, parts = eqn.params["axis"], [_axes(value) for value in ins]
+  axes: list[Axis] = []
+  for each in zip(*parts, strict=True):
+    labels = reduce(
+      lambda a, b: analysis.units.unite(a, b, OTHERWISE), [a.labels for a in each]
+    )
+    axes.append(Axis(labels, reduce(Uniform.and_also, [a.uniform for a in each])))
+  new = analysis.units.fresh((*key, along), len(ins))
+  axes.insert(along, Axis(new, joined([value.whole for value in ins])))
+  # Each position of the new axis is an argument, and stays.
+  analysis.units.fix(new, "stacked")
+  whole = reduce(Uniform.and_also, [value.whole for value in ins])
+  spoilt = next((value.spoilt for value in ins if value.spoilt), "")
+  out = Value(tuple(axes), whole, ins[0].dtype, computed(eqn, ins), spoilt)
+  return Step(key, eqn, ins, [out], [])
+
+
 def _pad(
   analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
 ) -> Step:
@@ -303,5 +323,6 @@ RULES = {
   "slice": Rule(_slice, _run_slice),
   "split": Rule(_split, _run_split),
   "concatenate": Rule(_concatenate, _run),
+  "stack": Rule(_stack, _run),
   "pad": Rule(_pad, _run_pad),
 }

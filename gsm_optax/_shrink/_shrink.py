@@ -10,6 +10,7 @@ import numpy as np
 from gsm_optax._shrink._axes import kept, kept_shape
 from gsm_optax._shrink._dead import remove_dead, remove_unkept
 from gsm_optax._shrink._multiply_adds import multiply_adds
+from gsm_optax._shrink._reasons import reasons
 from gsm_optax._shrink._small import (
   LeafShape,
   Small,
@@ -85,8 +86,7 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
     compared = jax.tree.unflatten(
       structure,
       [
-        _zeroed(leaf, each)
-        for leaf, each in zip(traced.params, positions, strict=True)
+        _zeroed(leaf, each) for leaf, each in zip(traced.params, positions, strict=True)
       ],
     )
   wanted = jax.jit(apply_fn)(compared, *inputs)
@@ -157,7 +157,7 @@ def _zeroed(leaf: Any, positions: Sequence[Any]) -> Any:
 def _tolerance(traced: Traced) -> float:
   """What rounding may change of an output, as a share of the largest."""
   kinds = [var.aval for eqn in traced.closed.jaxpr.eqns for var in eqn.outvars]
-  kinds += [leaf for leaf in traced.params]
+  kinds += list(traced.params)
   worst = max(
     float(jnp.finfo(kind.dtype).eps)
     for kind in kinds
@@ -169,8 +169,10 @@ def _tolerance(traced: Traced) -> float:
 
 
 def difference(a: Any, b: Any) -> float:
-  """The largest difference of two trees, as a share of the largest number; NaN equals
-  NaN."""
+  """The largest difference of two trees, as a share of the largest number.
+
+  NaN equals NaN.
+  """
   worst = 0.0
   for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
@@ -190,17 +192,3 @@ def _fits(
     return difference(found, wanted) <= tolerance
   except Exception:  # whatever a model raises for shapes that are not its own
     return False
-
-
-def reasons(
-  units: Units, traced: Traced, params: Sequence[Any]
-) -> dict[tuple[str, int], str]:
-  """Why positions of an axis of the params stay in any case, by path and axis."""
-  result: dict[tuple[str, int], str] = {}
-  for path, value in zip(traced.paths, params, strict=True):
-    for number, axis in enumerate(value.axes):
-      stays = units.stays(axis.labels)
-      if stays.any() and len(axis) > 1:
-        reason = units.reason(int(axis.labels[np.flatnonzero(stays)[0]]))
-        result[path, number] = reason
-  return result

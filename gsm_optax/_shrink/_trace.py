@@ -19,7 +19,9 @@ from gsm_optax._shrink._windows import RULES as WINDOWS
 RULES = {**ELEMENTWISE, **SHAPES, **CONTRACTIONS, **WINDOWS, **CALLS}
 """By the name of a primitive; that of no name is for the others."""
 
-RANDOM = ("random_bits", "random_seed", "random_wrap", "threefry2x32", "rng_bit_generator")
+RANDOM = frozenset(
+  ["random_bits", "random_seed", "random_wrap", "threefry2x32", "rng_bit_generator"]
+)
 
 ApplyFn = Callable[..., Any]
 
@@ -44,7 +46,9 @@ class Traced(NamedTuple):
 
 def abstract(tree: Any) -> Any:
   """Shapes and dtypes of a tree's arrays."""
-  return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), _dtype(leaf)), tree)
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), _dtype(leaf)), tree
+  )
 
 
 def _dtype(leaf: Any) -> Any:
@@ -112,7 +116,8 @@ def _refuse(traced: Traced) -> None:
         " computes alone, and no parameters or statistics."
       )
   own = set(jaxpr.invars[: len(traced.params)])
-  used = {atom for eqn in jaxpr.eqns for atom in eqn.invars if isinstance(atom, core.Var)}
+  atoms = [atom for eqn in jaxpr.eqns for atom in eqn.invars]
+  used = {atom for atom in atoms if isinstance(atom, core.Var)}
   if own.isdisjoint(used):
     raise ValueError("apply_fn does not use its params.")
 

@@ -31,6 +31,7 @@ class Units:
     self._sets: dict[frozenset[int], int] = {}
     self._named: dict[Hashable, Labels] = {}
     self._reasons: dict[int, str] = {STAYS: ""}
+    self._families = np.zeros(1024, np.int64)
     self.removed: set[int] = set()
     """Units that are taken out."""
 
@@ -45,8 +46,10 @@ class Units:
     while self._size > len(self._parents):
       self._parents = np.concatenate([self._parents, np.zeros_like(self._parents)])
       self._fixed = np.concatenate([self._fixed, np.zeros_like(self._fixed)])
+      more = np.zeros_like(self._families)
+      self._families = np.concatenate([self._families, more])
     nodes = np.arange(begin, self._size)
-    self._parents[nodes] = nodes
+    self._parents[nodes], self._families[nodes] = nodes, begin
     return nodes
 
   def find(self, labels: Labels) -> Labels:
@@ -74,6 +77,10 @@ class Units:
       return frozenset([node])
     return frozenset().union(*(self.members(each) for each in self._members[node]))
 
+  def family(self, unit: int) -> int:
+    """The same number for units that were made together, as of one axis."""
+    return int(self._families[unit])
+
   def together(self, *labels: Labels) -> Labels:
     """Positions that go when any of their labels goes; the arrays are broadcast."""
     roots = np.broadcast_arrays(*(self.find(each) for each in labels))
@@ -81,10 +88,11 @@ class Units:
     stacked = np.stack([each.ravel() for each in roots], 1)
     stacked = np.sort(np.where(self._fixed[stacked], STAYS, stacked), 1)
     rows, inverse = np.unique(stacked, axis=0, return_inverse=True)
-    nodes = [self._set(frozenset().union(*map(self.members, row))) for row in rows]
+    nodes = [self.node(frozenset().union(*map(self.members, row))) for row in rows]
     return np.array(nodes, np.int64)[inverse.reshape(-1)].reshape(shape)
 
-  def _set(self, units: frozenset[int]) -> int:
+  def node(self, units: frozenset[int]) -> int:
+    """The node of a position that goes when any of these units goes."""
     if not units:
       return STAYS
     if len(units) == 1:
@@ -167,9 +175,9 @@ class Units:
       for unit in first | second:
         self._fix(unit, reason)
     elif len(first) == 1 and not first <= second:
-      self._parents[next(iter(first))] = self._set(second)
+      self._parents[next(iter(first))] = self.node(second)
     elif len(second) == 1 and not second <= first:
-      self._parents[next(iter(second))] = self._set(first)
+      self._parents[next(iter(second))] = self.node(first)
     else:
       return False
     return True
