@@ -32,8 +32,17 @@ class Units:
     self._named: dict[Hashable, Labels] = {}
     self._reasons: dict[int, str] = {STAYS: ""}
     self._families = np.zeros(1024, np.int64)
-    self.removed: set[int] = set()
-    """Units that are taken out."""
+    self._removed: set[int] = set()
+    self._is_removed: npt.NDArray[np.bool_] | None = None
+
+  @property
+  def removed(self) -> set[int]:
+    """Units that are taken out. Set it anew: what is made of it is remembered."""
+    return self._removed
+
+  @removed.setter
+  def removed(self, units: set[int]) -> None:
+    self._removed, self._is_removed = set(units), None
 
   def fresh(self, name: Hashable, n: int) -> Labels:
     """A new unit for each of n positions; the same ones for the same name."""
@@ -75,7 +84,10 @@ class Units:
       return frozenset()
     if node not in self._members:
       return frozenset([node])
-    return frozenset().union(*(self.members(each) for each in self._members[node]))
+    result = frozenset().union(*(self.members(each) for each in self._members[node]))
+    if not result:  # remembered, as many nodes are asked for again and again
+      self._fix(node, self.reason(self._members[node][0]))
+    return result
 
   def family(self, unit: int) -> int:
     """The same number for units that were made together, as of one axis."""
@@ -133,11 +145,20 @@ class Units:
 
   def gone(self, labels: Labels) -> npt.NDArray[np.bool_]:
     """(n,): whether a position goes with the units that are removed."""
-    if not self.removed:
+    if not self._removed:
       return np.zeros(len(labels), bool)
-    nodes, inverse = np.unique(self.find(labels), return_inverse=True)
-    gone = [not self.removed.isdisjoint(self.members(int(node))) for node in nodes]
-    return np.array(gone, bool)[inverse.reshape(-1)]
+    if self._is_removed is None or len(self._is_removed) < self._size:
+      self._is_removed = np.zeros(len(self._parents), bool)
+      self._is_removed[list(self._removed)] = True
+    roots = self.find(labels)
+    gone = self._is_removed[roots]
+    for node in self._set_nodes(roots[~self._fixed[roots]]):
+      gone[roots == node] = not self._removed.isdisjoint(self.members(node))
+    return gone
+
+  def _set_nodes(self, roots: Labels) -> list[int]:
+    """Those of the nodes that are sets."""
+    return [node for node in np.unique(roots).tolist() if node in self._members]
 
   def unite(self, a: Labels, b: Labels, reason: str) -> Labels:
     """Makes positions with labels a go if and only if those with labels b go.
