@@ -32,12 +32,12 @@ from jax.extend.backend import get_backend
 
 from experiments.benchmarks.accelerator_table import gpu_table
 from experiments.benchmarks.exactness import exactness
-from experiments.benchmarks.timing import Deadline, keep_freed_memory
 from experiments.benchmarks.trees import shapes_of
 from experiments.benchmarks.update import sentence, updates
 from experiments.benchmarks.whole_step import NETWORKS, Training, whole_step
 from experiments.run.files import write_json
 from experiments.run.surroundings import surroundings
+from experiments.run.timing import Deadline, keep_freed_memory
 
 PARTS = {"exactness": 0.2, "update": 0.5, "step": 1.0}
 """Each part, and the share that it may have of the time that is left when it begins."""

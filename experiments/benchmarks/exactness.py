@@ -25,7 +25,7 @@ from experiments.benchmarks.exactness_cases import (
   numpy_threshold,
   rank,
 )
-from experiments.benchmarks.timing import Deadline
+from experiments.run.timing import Deadline
 
 DENSITIES = (1e-3, 0.1, 0.5, 1.0)
 STARTS = {"cold": 0.0, "warm": 1.3, "far off": 1e4}

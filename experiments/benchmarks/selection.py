@@ -29,7 +29,6 @@ from rich.table import Table
 
 import gsm_optax
 from experiments.benchmarks.selection_figure import selection_figure
-from experiments.benchmarks.timing import keep_freed_memory, side_by_side
 from experiments.benchmarks.trees import (
   Leaves,
   jax_alternatives,
@@ -39,6 +38,7 @@ from experiments.benchmarks.trees import (
 )
 from experiments.run.files import write_json
 from experiments.run.surroundings import surroundings
+from experiments.run.timing import keep_freed_memory, side_by_side
 
 
 @dataclass(frozen=True)

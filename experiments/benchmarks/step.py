@@ -39,9 +39,9 @@ from rich.table import Table
 
 from experiments import models
 from experiments.benchmarks.optimisers import optimisers
-from experiments.benchmarks.timing import side_by_side
 from experiments.run.files import write_json
 from experiments.run.surroundings import surroundings
+from experiments.run.timing import side_by_side
 from experiments.train.step import TrainState, make_train_step
 
 CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...], int, float]] = {

@@ -18,7 +18,6 @@ import optax
 
 import gsm_optax
 from experiments.benchmarks.optimisers import optimisers
-from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.trees import (
   Leaves,
   jax_alternatives,
@@ -26,6 +25,7 @@ from experiments.benchmarks.trees import (
   quick_tree,
   shapes_of,
 )
+from experiments.run.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.train.kernels import is_kernel
 
 OPTIMISERS = ("SGD", "SGD with clip_by_global_norm", "gsm_optax.gsm")

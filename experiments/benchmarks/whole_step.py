@@ -18,10 +18,10 @@ import optax
 
 from experiments import models
 from experiments.benchmarks.optimisers import optimisers
-from experiments.benchmarks.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.trees import quick_tree
 from experiments.benchmarks.update import sentence
 from experiments.models import Model
+from experiments.run.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.train.kernels import is_kernel, kernels
 from experiments.train.step import Batch, TrainState, make_train_step
 

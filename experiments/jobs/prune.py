@@ -18,6 +18,7 @@ import gsm_optax
 from experiments.jobs.command_line import Job, parse, run_command_line
 from experiments.jobs.report_figure import report_figure
 from experiments.jobs.setup import Setup, find_base, set_up, start_from
+from experiments.jobs.shrunk import shrunk, shrunk_sentence, shrunk_table
 from experiments.run.recording import Display
 from experiments.run.stages import Outcome, Stage
 from experiments.train.devices import batch_mesh, is_first_process
@@ -73,6 +74,7 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
       "passive_shrinkage": left,
       "layers": report.to_dict()["layers"],
       "empty_layers": list(report.empty_layers),
+      "shrunk": shrunk_network(setup, pruned, outcome.batch_stats, display),
       **speed(setup, stages, outcome),
       **setup.environment,
       "config": setup.folder.description,
@@ -89,6 +91,17 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
   if is_first_process() and shows:
     _show(results, report, display, job)
   return results
+
+
+def shrunk_network(
+  setup: Setup, pruned: Any, batch_stats: Any, display: Display
+) -> dict[str, Any] | None:
+  """The pruned network made smaller, and timed; None if that fails."""
+  try:
+    return shrunk(setup.model, setup.data.image_shape, pruned, batch_stats)
+  except Exception as error:  # of a user's network: what was trained is not lost
+    display.say(f"Warning: the pruned network cannot be shrunk: {error}")
+    return None
 
 
 def passive_shrinkage(setup: Setup, stage: Stage) -> float | None:
@@ -169,9 +182,11 @@ def _show(
   if job.quiet:
     before = ", ".join(f"{name} {accuracy}" for name, accuracy in shown.items())
     lost = len(report.empty_layers)
+    found = results["shrunk"]
     print(
       f"{job.preset}, seed {results['seed']}: {before}, pruned {compression} {pruned}"
       + (f", nothing left of {lost} layers" if lost else "")
+      + (f", {shrunk_sentence(found)}" if found else "")
     )
     return
   table = Table(title=f"{job.preset}, seed {results['seed']}, test accuracy")
@@ -181,6 +196,8 @@ def _show(
   table.add_row(*shown.values(), pruned, compression, seconds)
   display.console.print(table)
   display.say(str(report))
+  if results["shrunk"]:
+    display.console.print(shrunk_table(results["shrunk"]))
   display.say(f"The picture is {job.folder / 'report.png'}; all files: {job.folder}")
 
 

@@ -12,17 +12,20 @@ NAMES = 20
 
 
 def report_figure(records: list[dict[str, Any]], results: dict[str, Any]) -> Figure:
-  """The three panels that tell how a run went.
+  """The panels that tell how a run went, and what came of it.
 
   Args:
     records: the lines of its ``metrics.jsonl``.
     results: its ``results.json``.
   """
-  figure = Figure(figsize=(15, 4.6), layout="constrained")
-  left, middle, right = figure.subplots(1, 3, width_ratios=(1.2, 0.9, 1))
-  _magnitudes(left, records)
-  _densities(middle, results)
-  _accuracies(right, records, results)
+  shrunk = results.get("shrunk")
+  figure = Figure(figsize=(20 if shrunk else 15, 4.6), layout="constrained")
+  panels = figure.subplots(1, 4 if shrunk else 3)
+  _magnitudes(panels[0], records)
+  _densities(panels[1], results)
+  _accuracies(panels[2], records, results)
+  if shrunk:
+    _widths(panels[3], shrunk)
   figure.suptitle(
     f"{results['preset']}, seed {results['seed']}: {results['num_prunable']:,} weights"
     f" pruned to {results['num_kept']:,} ({results['compression_ratio']:.0f}×)"
@@ -79,6 +82,30 @@ def _densities(axes: Axes, results: dict[str, Any]) -> None:
   axes.set_xscale("log")
   present = [percent for percent in [*percents, whole] if percent]
   axes.set_xlim(min(present) / 3, max(present) * 10)
+  axes.legend(loc="lower right")
+
+
+def _widths(axes: Axes, shrunk: dict[str, Any]) -> None:
+  before, after = shrunk["weights"]
+  axes.set_title(f"Shrunk: {before:,} numbers to {after:,}")
+  axes.set_xlabel("width of the layer's output (log scale)")
+  layers = shrunk["layers"][::-1]
+  names = [layer["path"].removesuffix("/kernel") for layer in layers]
+  widths = {key: [layer[key][-1] for layer in layers] for key in ("before", "after")}
+  # The images are the first layer's input.
+  names.append("inputs")
+  for key, row in widths.items():
+    row.append(layers[-1][key][-2])
+  places = range(len(names))
+  axes.barh(places, widths["before"], color="lightgrey", label="pruned")
+  bars = axes.barh(places, widths["after"], color="steelblue", label="shrunk")
+  step = -(-len(names) // NAMES)
+  axes.set_yticks(places[::step], names[::step], fontsize="medium" if step == 1 else 7)
+  if step == 1:
+    pairs = zip(widths["after"], widths["before"], strict=True)
+    axes.bar_label(bars, [f" {new:,} of {old:,}" for new, old in pairs])
+  axes.set_xscale("log")
+  axes.set_xlim(1, max(widths["before"]) * 10)
   axes.legend(loc="lower right")
 
 

@@ -29,10 +29,12 @@ class Model(NamedTuple):
   Attributes:
     init: ``key -> (params, batch_stats)``, two pytrees of arrays.
     apply: ``(params, batch_stats, images, train) -> (logits, batch_stats)``.
+    infer: ``(params, batch_stats, images) -> logits``, outside of a loop.
   """
 
   init: Callable[[jax.Array], tuple[Any, Any]]
   apply: Apply
+  infer: Callable[[Any, Any, jax.Array], jax.Array]
 
 
 def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
@@ -68,7 +70,17 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
       norm.momentum = nnx.static(0.0)
     return logits, pure(module)[1]
 
-  return Model(init, apply)
+  def infer(params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
+    module: Any = nnx.merge(definition, params, batch_stats)
+    module.set_attributes(
+      deterministic=True,
+      use_running_average=True,
+      in_loop=False,
+      raise_if_not_found=False,
+    )
+    return module(images)
+
+  return Model(init, apply, infer)
 
 
 def _batch_norms(module: nnx.Module) -> list[Any]:

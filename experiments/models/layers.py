@@ -21,10 +21,16 @@ More make the patches smaller and the banded matrix emptier; 4 was quickest for 
 
 
 class ConvMaxPool(nnx.Conv):
-  """`nnx.Conv` without padding or strides, then the greatest of each 2×2 square."""
+  """`nnx.Conv` without padding or strides, then the greatest of each 2×2 square.
+
+  Attributes:
+    in_loop: whether it runs inside `lax.scan`.
+  """
+
+  in_loop: bool = True
 
   def __call__(self, inputs: jax.Array) -> jax.Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or not self.in_loop:
       return max_pool(super().__call__(inputs))
     assert self.bias is not None
     return conv_max_pool(inputs, self.kernel[...]) + self.bias[...]

@@ -1,0 +1,109 @@
+"""What the zeros of a pruned network are worth: it is shrunk, and timed."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.table import Table
+
+import gsm_optax
+from experiments.models import Model
+from experiments.run.timing import side_by_side
+
+BATCHES = (1, 32, 1000)
+"""Images at once, to be timed."""
+
+MOST = 2e11
+"""Multiply-adds of a batch that is timed, at most."""
+
+
+def shrunk(
+  model: Model, image_shape: tuple[int, ...], params: Any, batch_stats: Any
+) -> dict[str, Any]:
+  """The smaller network's size and times beside the pruned one's; JSON.
+
+  Args:
+    model: the network.
+    image_shape: height, width and channels.
+    params: with zeros.
+    batch_stats: of BatchNorm.
+  """
+  # One device's copy: parameters may be spread over several.
+  weights = jax.tree.map(np.asarray, {"params": params, "batch_stats": batch_stats})
+
+  def logits(weights: Any, images: jax.Array) -> jax.Array:
+    return model.infer(weights["params"], weights["batch_stats"], images)
+
+  def images(batch: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(0), (batch, *image_shape))
+
+  small = gsm_optax.shrink(logits, weights, images(1))
+  before, after = small.weights
+  multiply_adds = small.multiply_adds
+  shapes = {leaf.path.removeprefix("params/"): leaf for leaf in small.leaves}
+  seconds: dict[str, list[float]] = {}
+  for batch in BATCHES:
+    if batch * multiply_adds[0] <= MOST:
+      times = _seconds(logits, weights, small, images(batch))
+      seconds[str(batch)] = times
+  return {
+    "layers": [
+      {"path": path, "before": list(leaf.before), "after": list(leaf.after)}
+      for path, leaf in shapes.items()
+      if len(leaf.before) > 1
+    ],
+    "weights": [before, after],
+    "multiply_adds": list(multiply_adds),
+    "constant_units": small.constants,
+    "fits": small.fits,
+    "seconds": seconds,
+  }
+
+
+def _seconds(
+  logits: Any, weights: Any, small: gsm_optax.Small, images: jax.Array
+) -> list[float]:
+  """The median times of a batch, before and after."""
+  dense, shrunken = jax.jit(logits), jax.jit(small.apply_fn)
+  weights, fewer = (jax.tree.map(jnp.asarray, tree) for tree in (weights, small.params))
+  times = side_by_side(
+    {
+      "before": lambda: dense(weights, images),
+      "after": lambda: shrunken(fewer, images),
+    },
+    0.5,
+    turn=0.02,
+  )
+  return [times["before"], times["after"]]
+
+
+def shrunk_table(found: dict[str, Any]) -> Table:
+  """Sizes and times before and after."""
+  table = Table(title="shrunk: the same outputs, without what has no effect on them")
+  for heading in ("", "pruned", "shrunk", "times less"):
+    table.add_column(heading, justify="right" if heading else "left")
+  for layer in found["layers"]:
+    if layer["before"] != layer["after"]:
+      shapes = [" × ".join(map(str, layer[key])) for key in ("before", "after")]
+      table.add_row(layer["path"], *shapes)
+  rows = {"numbers": found["weights"], "multiply-adds": found["multiply_adds"]}
+  for name, (before, after) in rows.items():
+    table.add_row(name, f"{before:,}", f"{after:,}", f"{before / after:.1f}")
+  for batch, (before, after) in found["seconds"].items():
+    times = [f"{1e6 * seconds:,.0f} µs" for seconds in (before, after)]
+    table.add_row(f"batch {batch}", *times, f"{before / after:.1f}")
+  return table
+
+
+def shrunk_sentence(found: dict[str, Any]) -> str:
+  """How much smaller and faster."""
+  before, after = found["weights"]
+  size = f"shrunk to {after:,} of {before:,} numbers"
+  times = {
+    batch: pair[0] / pair[1] for batch, pair in found["seconds"].items() if pair[1]
+  }
+  if not times:
+    return size
+  speed = ", ".join(f"{ratio:.1f}× at batch {batch}" for batch, ratio in times.items())
+  return f"{size}; faster: {speed}"
