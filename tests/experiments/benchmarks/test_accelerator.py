@@ -15,11 +15,11 @@ import gsm_optax
 from experiments.benchmarks import accelerator, exactness_cases
 from experiments.benchmarks.accelerator_table import gpu_table
 from experiments.benchmarks.exactness_cases import Case, differing, numpy_threshold
-from experiments.run.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.benchmarks.trees import quick_tree
 from experiments.benchmarks.whole_step import quick_init
 from experiments.models import from_nnx
 from experiments.models.resnet50 import Bottleneck
+from experiments.run.timing import Deadline, NoTimeError, in_time, side_by_side
 
 SMALL = ["--quick", "--model=lenet300", "--image-size=4", "--turn-seconds=0.01"]
 
