@@ -75,7 +75,7 @@ def _split_labels(
   # A unit of all positions with some index is one of that index.
   common = [
     [
-      _intersection(members, np.unique(np.take(grid, index, number)))
+      _intersection(members, np.unique(np.take(grid, index, number)).tolist())
       for index in range(size)
     ]
     for number, size in enumerate(sizes)

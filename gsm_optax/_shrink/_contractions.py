@@ -70,8 +70,8 @@ def _run_sum(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
 
 def _joint_labels(
   analysis: Analysis, ins: Sequence[Value], numbers: Sequence[int], key: Key
-) -> tuple[int | None, npt.NDArray[np.int64]]:
-  """The labels of a contraction's positions, and which operand it takes some of.
+) -> npt.NDArray[np.int64]:
+  """The labels of a contraction's positions.
 
   Several positions of an activation may share a unit, as do all pixels of a channel
   that has been flattened. The rows of the matrix behind it need not: a position can be
@@ -90,8 +90,8 @@ def _joint_labels(
     if shared and vouched:
       extra = units.fresh((*key, "taken"), len(labels[own]))
       joint = units.together(labels[own], extra)
-      return own, units.unite(joint, labels[other], "cut up in two ways")
-  return None, units.unite(*labels, "cut up in two ways")
+      return units.unite(joint, labels[other], "cut up in two ways")
+  return units.unite(labels[0], labels[1], "cut up in two ways")
 
 
 def _analyse_dot(
@@ -101,7 +101,7 @@ def _analyse_dot(
   lhs, rhs = ins
   for number, (i, j) in enumerate(zip(*contracting, strict=True)):
     left, right = lhs.uniform(i), rhs.uniform(j)
-    _, labels = _joint_labels(analysis, ins, (i, j), (*key, number))
+    labels = _joint_labels(analysis, ins, (i, j), (*key, number))
     zero = left.zero | right.zero
     constant = None
     if len(contracting[0]) == 1:
@@ -179,9 +179,8 @@ def _add_to_dot(part: Part, eqn: core.JaxprEqn) -> Any:
   spread = [1] * len(shape)
   spread[contracting[own][0]] = len(constant)
   filled = np.broadcast_to(constant.reshape(spread), shape)
-  operands = [part.rows, part.rows]
-  operands[own] = jnp.asarray(filled, shapes[own].dtype)
-  return bind(eqn, [jnp.asarray(each) for each in operands])
+  operands = [jnp.asarray(part.rows), jnp.asarray(filled, shapes[own].dtype)]
+  return bind(eqn, operands if own else operands[::-1])
 
 
 def _add_to_conv(part: Part, eqn: core.JaxprEqn) -> Any:
@@ -264,7 +263,7 @@ def _analyse_conv(
       value.fixed(units, "a convolution with batch groups")
     batch, channels = (staying(aval.shape[out[number]]) for number in (0, 1))
   elif groups == 1:
-    _, labels = _joint_labels(analysis, ins, (lhs[1], rhs[1]), (*key, 0))
+    labels = _joint_labels(analysis, ins, (lhs[1], rhs[1]), (*key, 0))
     zero = into.uniform.zero | each.uniform.zero
     constant = _candidate(analysis, labels, ins, (lhs[1], rhs[1]), zero, key)
     if ins[0].array is not None:

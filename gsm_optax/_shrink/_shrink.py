@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsm_optax._checks import is_known
 from gsm_optax._shrink._axes import kept, kept_shape
 from gsm_optax._shrink._dead import remove_dead, remove_unkept
 from gsm_optax._shrink._multiply_adds import multiply_adds
@@ -122,7 +123,7 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
 
 def _refuse_abstract(params: Any) -> None:
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    if isinstance(leaf, (jax.ShapeDtypeStruct, jax.core.Tracer)):
+    if isinstance(leaf, jax.ShapeDtypeStruct) or not is_known(leaf):
       raise ValueError(
         f"{path_name(path)} of params has no numbers: shrink cannot be called inside"
         " jit; channel_groups takes shapes alone."

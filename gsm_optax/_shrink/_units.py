@@ -30,7 +30,7 @@ class Units:
     self._members: dict[int, tuple[int, ...]] = {}
     self._sets: dict[frozenset[int], int] = {}
     self._named: dict[Hashable, Labels] = {}
-    self._reasons: dict[int, str] = {STAYS: ""}
+    self._reasons: dict[int, str] = {STAYS: "tied to an axis that stays"}
     self._families = np.zeros(1024, np.int64)
     self._removed: set[int] = set()
     self._is_removed: npt.NDArray[np.bool_] | None = None
