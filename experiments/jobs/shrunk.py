@@ -53,6 +53,7 @@ def shrunk(
       for path, leaf in shapes.items()
       if len(leaf.before) > 1
     ],
+    "units": list(small.units),
     "weights": [before, after],
     "multiply_adds": list(multiply_adds),
     "constant_units": small.constants,
@@ -87,7 +88,11 @@ def shrunk_table(found: dict[str, Any]) -> Table:
     if layer["before"] != layer["after"]:
       shapes = [" × ".join(map(str, layer[key])) for key in ("before", "after")]
       table.add_row(layer["path"], *shapes)
-  rows = {"numbers": found["weights"], "multiply-adds": found["multiply_adds"]}
+  rows = {
+    "units": found["units"],
+    "numbers": found["weights"],
+    "multiply-adds": found["multiply_adds"],
+  }
   for name, (before, after) in rows.items():
     table.add_row(name, f"{before:,}", f"{after:,}", f"{before / after:.1f}")
   for batch, (before, after) in found["seconds"].items():

@@ -74,6 +74,13 @@ def leave_one(found: Walk, units: Units) -> set[int]:
     back |= more
 
 
+def removable(found: Walk, units: Units) -> tuple[int, int]:
+  """How many units of the params and inputs are not fixed, and are left of these."""
+  axes = [axis for value in (*found.params, *found.inputs) for axis in value.axes]
+  every = _members(units, [axis.labels for axis in axes])
+  return len(every), len(every - units.removed)
+
+
 def remove_unkept(
   found: Walk, units: Units, keep: Sequence[npt.NDArray[np.bool_]]
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gsm_optax._checks import is_known
 from gsm_optax._shrink._axes import kept, kept_shape
-from gsm_optax._shrink._dead import remove_dead, remove_unkept
+from gsm_optax._shrink._dead import removable, remove_dead, remove_unkept
 from gsm_optax._shrink._multiply_adds import multiply_adds
 from gsm_optax._shrink._reasons import reasons
 from gsm_optax._shrink._small import (
@@ -19,8 +19,9 @@ from gsm_optax._shrink._small import (
   slice_array,
   slicer,
 )
-from gsm_optax._shrink._trace import ApplyFn, Traced, path_name, trace, walk
+from gsm_optax._shrink._trace import ApplyFn, Traced, trace, walk
 from gsm_optax._shrink._units import Units
+from gsm_optax._trees import path_name
 
 
 def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Small:
@@ -110,6 +111,7 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
       LeafShape(path, value.shape, kept_shape(units, value.axes))
       for path, value in zip(traced.paths, found.params, strict=True)
     ],
+    units=removable(found, units),
     multiply_adds=(
       multiply_adds(found.program, nothing_removed),
       multiply_adds(found.program, units),

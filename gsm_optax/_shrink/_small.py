@@ -45,6 +45,8 @@ class Small:
       and of inputs of the same shapes as before, for any batch size.
     params: the smaller params, a tree of the same structure.
     leaves: each leaf of the params, before and after.
+    units: how many units could be removed, as far as the function goes, and how many
+      of them are left.
     multiply_adds: of all products of matrices and convolutions at the shapes of
       the inputs, before and after.
     constants: how many units were taken out that were not zero but constant, and
@@ -56,6 +58,7 @@ class Small:
   apply_fn: ApplyFn
   params: Any
   leaves: Sequence[LeafShape]
+  units: tuple[int, int]
   multiply_adds: tuple[int, int]
   constants: int
   fixed: Mapping[tuple[str, int], str]

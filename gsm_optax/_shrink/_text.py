@@ -19,7 +19,9 @@ def text(small: "Small") -> str:
   ]
   lines.insert(1, "-" * (sum(widths) + 4))
   if not changed:
-    lines = ["Nothing is removed: no unit is without effect on the outputs."]
+    lines = [_why_nothing(small)]
+  before, after = small.units
+  lines.append(f"units: {before:,} → {after:,}{_times(before, after)}")
   before, after = small.weights
   lines.append(f"weights: {before:,} → {after:,}{_times(before, after)}")
   before, after = small.multiply_adds
@@ -36,6 +38,15 @@ def text(small: "Small") -> str:
     fits = "computes the same" if small.fits else "does not take them"
     lines.append(f"The function that was given {fits} with the smaller params.")
   return "\n".join(line.rstrip() for line in lines)
+
+
+def _why_nothing(small: "Small") -> str:
+  if not small.units[0]:
+    return "Nothing is removed: all axes have to stay."
+  return (
+    f"Nothing is removed: each of the {small.units[0]:,} units that could be has an"
+    " effect on the outputs, or is kept by the mask."
+  )
 
 
 def _shape(shape: tuple[int, ...]) -> str:

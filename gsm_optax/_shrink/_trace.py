@@ -15,6 +15,7 @@ from gsm_optax._shrink._shapes import RULES as SHAPES
 from gsm_optax._shrink._units import Labels, Units
 from gsm_optax._shrink._values import Value
 from gsm_optax._shrink._windows import RULES as WINDOWS
+from gsm_optax._trees import path_name
 
 RULES = {**ELEMENTWISE, **SHAPES, **CONTRACTIONS, **WINDOWS, **CALLS}
 """By the name of a primitive; that of no name is for the others."""
@@ -55,11 +56,6 @@ def _dtype(leaf: Any) -> Any:
   return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
 
 
-def path_name(path: Any) -> str:
-  """A leaf's path as people write it."""
-  return jax.tree_util.keystr(path, simple=True, separator="/") or "params"
-
-
 def trace(apply_fn: ApplyFn, params: Any, inputs: Sequence[Any]) -> Traced:
   """The function at these shapes.
 
@@ -67,7 +63,7 @@ def trace(apply_fn: ApplyFn, params: Any, inputs: Sequence[Any]) -> Traced:
     ValueError: for what is no function of arrays in inference mode.
   """
   with_paths = jax.tree_util.tree_leaves_with_path(params)
-  paths = [path_name(path) for path, _ in with_paths]
+  paths = [path_name(path) or "params" for path, _ in with_paths]
   leaves = [leaf for _, leaf in with_paths]
   for path, leaf in zip(paths, leaves, strict=True):
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
@@ -176,8 +172,7 @@ def walk(
 
 
 def _names(tree: Any) -> list[str]:
-  paths = jax.tree_util.tree_leaves_with_path(tree)
-  return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]
+  return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def _refuse_statistics(

@@ -49,13 +49,14 @@ def test_large_batches_of_large_networks_are_not_timed(monkeypatch):
 def test_it_is_told_in_a_line_and_in_a_table():
   found = {
     "layers": [{"path": "a", "before": [4, 8], "after": [4, 2]}],
+    "units": [20, 10],
     "weights": [1000, 500],
     "multiply_adds": [2000, 500],
     "seconds": {"1": [2e-5, 1e-5], "32": [3e-5, 1e-5]},
   }
   line = "shrunk to 500 of 1,000 numbers; faster: 2.0× at batch 1, 3.0× at batch 32"
   assert shrunk_sentence(found) == line
-  assert shrunk_table(found).row_count == 5
+  assert shrunk_table(found).row_count == 6
 
 
 def test_a_network_that_cannot_be_shrunk_is_a_warning(monkeypatch, tmp_path, capsys):
