@@ -176,15 +176,21 @@ class Analysis:
   def parameter(self, array: Any, name: Key) -> Value:
     """A leaf of the params, which may be abstract."""
     if not array.shape:
-      if hasattr(array, "__array__"):
-        return self.constant(array, name)
-      return Value((), unknown(1), array.dtype, lambda: None)
+      if not hasattr(array, "__array__"):
+        return Value((), unknown(1), array.dtype, lambda: None)
+      value = self.constant(array, name)
+      # What may be removed may not depend on it, as it does not on other params.
+      value.whole.known[ZEROED] = False
+      return value
     return self._array(array, name, zeroed=True)
 
   def _array(self, array: Any, name: Key, zeroed: bool) -> Value:
     labels = [self.units.fresh((*name, a), n) for a, n in enumerate(array.shape)]
     concrete = hasattr(array, "__array__")
     numbers = np.asarray(array) if concrete else None
+    if numbers is not None and not np.isfinite(numbers).all():
+      for each in labels:  # zero times these is no zero
+        self.units.fix(each, "numbers that are not finite")
     kept = [~self.units.gone(each) for each in labels]
     axes: list[Axis] = []
     for axis, own in enumerate(labels):

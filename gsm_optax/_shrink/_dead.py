@@ -1,13 +1,14 @@
 """Which units may be taken out."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 import numpy.typing as npt
 
-from gsm_optax._shrink._analysis import Key, Part
+from gsm_optax._shrink._analysis import Key, Part, Program
 from gsm_optax._shrink._trace import Traced, Walk, walk
 from gsm_optax._shrink._units import Labels, Units
+from gsm_optax._shrink._values import Value
 
 Removed = tuple[Walk, dict[Key, list[Part]]]
 """The function as it is when units are removed, and what constants add."""
@@ -28,7 +29,7 @@ def remove_dead(traced: Traced, units: Units) -> Removed:
     dead -= units.removed | spared
     before = set(units.removed)
     units.removed |= dead
-    spared |= leave_one(found, units)
+    spared |= leave_one(found, units, before)
     if units.removed == before:
       return found, parts
     for key, candidate in analysis.candidates.items():
@@ -57,21 +58,34 @@ def _members(units: Units, labels: Sequence[Labels]) -> set[int]:
   return set().union(*(units.members(int(node)) for node in nodes))
 
 
-def leave_one(found: Walk, units: Units) -> set[int]:
-  """Puts units back of which an axis would have nothing left; returns them."""
+def leave_one(found: Walk, units: Units, before: Set[int] = frozenset()) -> set[int]:
+  """Puts units back of which an axis would have nothing left; returns them.
+
+  Those that were removed before are not put back: what they add has been added.
+  """
   back: set[int] = set()
-  values = [*found.params, *found.inputs]
-  values += [value for step in found.program.steps for value in step.outs]
+  values = [*found.params, *found.inputs, *_values(found.program)]
   while True:
     more: set[int] = set()
     for value in values:
       for axis in value.axes:
         if len(axis) and units.removed and units.gone(axis.labels).all():
-          more |= units.members(int(axis.labels[0])) & units.removed
+          each = [units.members(int(label)) for label in axis.labels]
+          more |= next((m & units.removed for m in each if not m & before), set())
           units.removed -= more
     if not more:
       return back
     back |= more
+
+
+def _values(program: Program) -> list[Value]:
+  """All results in a function, and in those that it calls."""
+  values = [value for _, value in program.consts]
+  for step in program.steps:
+    values += step.outs
+    for inner in step.inner:
+      values += _values(inner)
+  return values
 
 
 def remove_unkept(

@@ -137,7 +137,7 @@ def _broadcast(
       continue
     uniform = value.whole
     if number in where:
-      uniform = value.uniform(where.index(number))
+      uniform = value.spread(where.index(number))
     wide = Uniform(np.repeat(uniform.known, n, 1), np.repeat(uniform.value, n, 1))
     axes.append(Axis(analysis.units.fresh((*key, number), n), wide))
   return _step(key, eqn, ins, axes)

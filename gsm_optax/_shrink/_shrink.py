@@ -175,11 +175,13 @@ def difference(a: Any, b: Any) -> float:
   """
   worst = 0.0
   for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    if not same.all():
-      scale = np.nanmax(np.abs(other), initial=0.0, where=np.isfinite(other))
-      worst = max(worst, float(np.max(np.abs(one - other)[~same]) / (scale or 1.0)))
+    kind = np.complex128 if jnp.iscomplexobj(other) else np.float64
+    one, other = np.asarray(one, kind), np.asarray(other, kind)
+    differ = (one != other) & ~(np.isnan(one) & np.isnan(other))
+    if differ.any():
+      scale = np.max(np.abs(other), initial=0.0, where=np.isfinite(other))
+      error = np.abs(one[differ] - other[differ]) / (scale or 1.0)
+      worst = max(worst, float(np.where(np.isnan(error), np.inf, error).max()))
   return worst
 
 

@@ -169,8 +169,8 @@ def walk(
   ]
   closed = traced.closed
   program = analysis.call(closed.jaxpr, closed.consts, [*params, *inputs], ())
-  for value, path in zip(program.outs, _names(traced.outputs), strict=True):
-    _refuse_statistics(units, value, path, params, traced.paths)
+  _refuse_statistics(units, program.outs, traced, params)
+  for value in program.outs:
     value.fixed(units, "an output")
   return Walk(analysis, program, params, inputs)
 
@@ -181,17 +181,28 @@ def _names(tree: Any) -> list[str]:
 
 
 def _refuse_statistics(
-  units: Units, value: Value, name: str, params: Sequence[Value], paths: Sequence[str]
+  units: Units, outs: Sequence[Value], traced: Traced, params: Sequence[Value]
 ) -> None:
-  """Raises a ValueError for a result that is as a leaf of the params, unit by unit."""
-  for param, path in zip(params, paths, strict=True):
-    if value.axes and value.shape == param.shape:
-      pairs = zip(value.axes, param.axes, strict=True)
-      if all(_tied(units, a.labels, b.labels) for a, b in pairs):
-        raise ValueError(
-          f"Output {name or '0'} of apply_fn is an update of {path} of params: let it"
-          " return what the model computes alone, and no parameters or statistics."
-        )
+  """Raises a ValueError for a result that is as a leaf of the params, unit by unit.
+
+  All results of a model may be so that takes one example: as are the biases in front.
+  """
+  found = {
+    name: path
+    for value, name in zip(outs, _names(traced.outputs), strict=True)
+    for param, path in zip(params, traced.paths, strict=True)
+    if value.axes and value.shape == param.shape
+    if all(
+      _tied(units, a.labels, b.labels)
+      for a, b in zip(value.axes, param.axes, strict=True)
+    )
+  }
+  if 0 < len(found) < len(outs):
+    name, path = next(iter(found.items()))
+    raise ValueError(
+      f"Output {name or '0'} of apply_fn is an update of {path} of params: let it"
+      " return what the model computes alone, and no parameters or statistics."
+    )
 
 
 def _tied(units: Units, a: Labels, b: Labels) -> bool:

@@ -41,6 +41,10 @@ class Units:
       self._named[name] = self._new(n)
     return self._named[name]
 
+  def known(self, name: Hashable) -> bool:
+    """Whether there are units of this name."""
+    return name in self._named
+
   def _new(self, n: int) -> Labels:
     begin, self._size = self._size, self._size + n
     while self._size > len(self._parents):

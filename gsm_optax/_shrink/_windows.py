@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
+import jax.numpy as jnp
+from jax import lax
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
@@ -23,15 +25,26 @@ ZEROS = frozenset(["reduce_prod", "cumsum", "cumprod", "reduce_window_sum"])
 """What makes zeros of zeros."""
 
 
-def _passed(eqn: core.JaxprEqn, uniform: Uniform) -> Uniform:
+def _passed(eqn: core.JaxprEqn, uniform: Uniform, shape: Sequence[int]) -> Uniform:
   """Of a slice that the primitive stays within."""
   name = eqn.primitive.name
-  if name in KEEPS:
-    padded = any(any(each) for each in eqn.params.get("padding", ()))
-    return uniform.only_zeros() if padded else uniform
-  if name in ZEROS:
+  if name == "reduce_window_sum":
+    return uniform.only_zeros()
+  # Of no elements it is none of theirs: 1, or an infinity.
+  if (name in KEEPS and not _empty_windows(eqn.params)) and 0 not in shape:
+    return uniform
+  if name in ZEROS and 0 not in shape:
     return uniform.only_zeros()
   return unknown(uniform.known.shape[1])
+
+
+def _empty_windows(params: Any) -> bool:
+  """Whether a window may hold nothing but padding."""
+  if "window_dimensions" not in params:
+    return False
+  dilations = (*params["base_dilation"], *params["window_dilation"])
+  windows = zip(params["window_dimensions"], params["padding"], strict=True)
+  return any(n != 1 for n in dilations) or any(max(each) >= n for n, each in windows)
 
 
 def _along(eqn: core.JaxprEqn, rank: int) -> set[int]:
@@ -76,7 +89,7 @@ def _analyse(
       )
       indices = name.startswith("arg") or (name == "top_k" and number)
       uniform = own.uniform(axis)
-      uniform = unknown(len(labels)) if indices else _passed(eqn, uniform)
+      uniform = unknown(len(labels)) if indices else _passed(eqn, uniform, own.shape)
       axes.append(Axis(labels, uniform))
     spoilt = own.spoilt or (name if name not in KEEPS | ZEROS else "")
     array = computed(eqn, ins) if len(eqn.outvars) == 1 else None
@@ -134,9 +147,14 @@ def _gather(
   )
   aval: Any = eqn.outvars[0].aval
   axes = [staying(n) for n in aval.shape]
+  # Beyond the bounds there may be another number: NaN is no zero either way.
+  filled = eqn.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP and (
+    eqn.params["fill_value"] is not None or not jnp.issubdtype(operand.dtype, jnp.inexact)
+  )
   for number, i in zip(numbers.offset_dims, through, strict=True):
     if i in whole:
-      axes[number] = Axis(operand.axes[i].labels, operand.uniform(i))
+      uniform = unknown(len(operand.axes[i])) if filled else operand.uniform(i)
+      axes[number] = Axis(operand.axes[i].labels, uniform)
   rest = [i for i in range(len(axes)) if i not in numbers.offset_dims]
   indices.fixed(analysis.units, "an index", [len(indices.axes) - 1])
   for number, i in zip(rest, range(len(indices.axes) - 1), strict=True):
