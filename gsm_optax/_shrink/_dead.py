@@ -6,19 +6,32 @@ import numpy as np
 import numpy.typing as npt
 
 from gsm_optax._shrink._analysis import Key, Part, Program
+from gsm_optax._shrink._axes import kept
 from gsm_optax._shrink._trace import Traced, Walk, walk
 from gsm_optax._shrink._units import Labels, Units
 from gsm_optax._shrink._values import Value
+
+Kept = Sequence[Sequence[npt.NDArray[np.int64]]]
+"""For each leaf of the params, and each of its axes, the positions that are kept."""
 
 Removed = tuple[Walk, dict[Key, list[Part]]]
 """The function as it is when units are removed, and what constants add."""
 
 
-def remove_dead(traced: Traced, units: Units) -> Removed:
+def remove_dead(traced: Traced, units: Units, stay: Kept | None = None) -> Removed:
   """Removes all units without which the function is the same, to a fixed point.
 
   A unit is dead if at each place where its positions are summed over, they are zero; or
   constant, and then what they add is added in their place. Without it, others are.
+
+  Args:
+    traced: the function.
+    units: its units.
+    stay: for each leaf of the params, and each of its axes, those that must not
+      be removed; all may be if it is not given.
+
+  Returns:
+    The function without the units, and what constants add.
   """
   parts: dict[Key, list[Part]] = {}
   spared: set[int] = set()
@@ -27,6 +40,8 @@ def remove_dead(traced: Traced, units: Units) -> Removed:
     analysis = found.analysis
     dead = _members(units, analysis.summed) - _members(units, analysis.needed)
     dead -= units.removed | spared
+    if stay is not None:
+      dead &= _without(found, units, stay)
     before = set(units.removed)
     units.removed |= dead
     spared |= leave_one(found, units, before)
@@ -110,30 +125,28 @@ def remove_unkept(
   leave_one(found, units)
 
 
-def remove_the_same(
-  found: Walk, units: Units, kept: Sequence[Sequence[npt.NDArray[np.int64]]]
-) -> bool:
-  """Removes units such that the params keep just these positions, if there are any.
+def remove_the_same(found: Walk, units: Units, positions: Kept) -> None:
+  """Removes the units without which the params keep just these positions."""
+  units.removed |= _without(found, units, positions)
 
-  Args:
-    found: the function, at whatever shapes.
-    units: its units.
-    kept: for each leaf of the params, and each of its axes, the positions.
 
-  Returns:
-    Whether there are such units.
-  """
+def _without(found: Walk, units: Units, positions: Kept) -> set[int]:
+  """The units that only other positions of the params have."""
   wanted: set[int] = set()
   unwanted: set[int] = set()
-  for value, positions in zip(found.params, kept, strict=True):
-    for axis, own in zip(value.axes, positions, strict=True):
+  for value, each in zip(found.params, positions, strict=True):
+    for axis, own in zip(value.axes, each, strict=True):
       gone = np.ones(len(axis), bool)
       gone[own] = False
       unwanted |= _members(units, [axis.labels[gone]])
       wanted |= _members(units, [axis.labels[~gone]])
-  units.removed |= unwanted - wanted
+  return unwanted - wanted
+
+
+def keeps(found: Walk, units: Units, positions: Kept) -> bool:
+  """Whether the params keep just these positions."""
   return all(
-    np.array_equal(np.flatnonzero(~units.gone(axis.labels)), own)
-    for value, positions in zip(found.params, kept, strict=True)
-    for axis, own in zip(value.axes, positions, strict=True)
+    np.array_equal(kept(units, axis), own)
+    for value, each in zip(found.params, positions, strict=True)
+    for axis, own in zip(value.axes, each, strict=True)
   )

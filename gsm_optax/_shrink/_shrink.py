@@ -81,8 +81,10 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
     slice_array(leaf, each) for leaf, each in zip(traced.params, positions, strict=True)
   ]
   small_params = jax.tree.unflatten(structure, leaves)
-  function = SmallFunction(apply_fn, params, positions, parts)
-  if compared is None:
+  function = SmallFunction(apply_fn, params, positions, dead=keep is None)
+  if compared is not None:
+    function.remember(small_params, inputs, (found, units, parts, traced.outputs))
+  else:
     compared = jax.tree.unflatten(
       structure,
       [

@@ -149,7 +149,8 @@ def _gather(
   axes = [staying(n) for n in aval.shape]
   # Beyond the bounds there may be another number: NaN is no zero either way.
   filled = eqn.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP and (
-    eqn.params["fill_value"] is not None or not jnp.issubdtype(operand.dtype, jnp.inexact)
+    eqn.params["fill_value"] is not None
+    or not jnp.issubdtype(operand.dtype, jnp.inexact)
   )
   for number, i in zip(numbers.offset_dims, through, strict=True):
     if i in whole:
