@@ -112,7 +112,7 @@ def _apply(
       if jnp.issubdtype(dtype, jnp.integer):  # which may overflow
         right &= values == np.trunc(exact)
     result = Uniform(np.broadcast_to(right, (2, size)), np.where(right, values, 0.0))
-  if name == "mul" or (name == "and" and dtype == bool):
+  if name == "mul" or (name == "and" and jnp.issubdtype(dtype, jnp.bool_)):
     zero = reduce(np.logical_or, (each.zero for each in operands))
     return Uniform(result.known | zero, np.where(zero, 0.0, result.value))
   if name == "div":  # of what is not zero, or it would not be a number anyway
