@@ -64,7 +64,7 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
     >>> small.apply_fn(small.params, jnp.ones((5, 4))).shape
     (5, 2)
   """
-  _refuse_abstract(params)
+  _refuse_abstract(params=params, inputs=inputs)
   traced = trace(apply_fn, params, inputs)
   units = Units()
   if keep is None:
@@ -122,13 +122,14 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
   )
 
 
-def _refuse_abstract(params: Any) -> None:
-  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    if isinstance(leaf, (jax.ShapeDtypeStruct, jax.core.Tracer)):
-      raise ValueError(
-        f"{path_name(path)} of params has no numbers: shrink cannot be called inside"
-        " jit; channel_groups takes shapes alone."
-      )
+def _refuse_abstract(**trees: Any) -> None:
+  for name, tree in trees.items():
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      if isinstance(leaf, (jax.ShapeDtypeStruct, jax.core.Tracer)):
+        raise ValueError(
+          f"{path_name(path)} of {name} has no numbers: shrink cannot be called inside"
+          " jit; channel_groups takes shapes alone."
+        )
 
 
 def _masks(params: Any, keep: Any) -> list[Any]:

@@ -113,6 +113,12 @@ class SmallFunction:
     self._check(leaves, structure)
     given = jax.tree.map(jnp.asarray, inputs)
     arrays = jax.tree.leaves(given)
+    for n in (n for array in arrays for n in array.shape):
+      if not isinstance(n, int):
+        raise ValueError(
+          f"An axis has the length {n}, but small.apply_fn needs numbers: for any batch"
+          " size let jax.vmap call it with batches of one."
+        )
     key = _kinds(params, given)
     if key not in self._programs:
       dtypes = [leaf.dtype for leaf in leaves]
@@ -139,6 +145,8 @@ class SmallFunction:
       )
     shapes = [tuple(map(len, positions)) for positions in self._kept]
     for leaf, shape in zip(leaves, shapes, strict=True):
+      if not hasattr(leaf, "shape"):
+        raise ValueError(f"A leaf of the params is {leaf!r}, and no array.")
       if tuple(leaf.shape) != shape:
         raise ValueError(
           f"A leaf of the params has the shape {tuple(leaf.shape)} in place of {shape}:"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from gsm_optax._shrink._analysis import Analysis, Key, Part, Program
+from gsm_optax._shrink._analysis import Analysis, Key, Part, Program, needed_equations
 from gsm_optax._shrink._calls import RULES as CALLS
 from gsm_optax._shrink._contractions import RULES as CONTRACTIONS
 from gsm_optax._shrink._elementwise import RULES as ELEMENTWISE
@@ -100,6 +100,11 @@ def trace(apply_fn: ApplyFn, params: Any, inputs: Sequence[Any]) -> Traced:
 def _refuse(traced: Traced) -> None:
   """Raises a ValueError for functions that are not those of a model in inference."""
   jaxpr = traced.closed.jaxpr
+  if any(isinstance(const, jax.core.Tracer) for const in traced.closed.consts):
+    raise ValueError(
+      "apply_fn closes over a value that has no numbers inside jit or another"
+      " transformation: pass it as an input."
+    )
   if jaxpr.effects:
     effects = ", ".join(sorted(map(str, jaxpr.effects)))
     raise ValueError(f"apply_fn has side effects ({effects}): pass a pure function.")
@@ -116,7 +121,7 @@ def _refuse(traced: Traced) -> None:
         " computes alone, and no parameters or statistics."
       )
   own = set(jaxpr.invars[: len(traced.params)])
-  atoms = [atom for eqn in jaxpr.eqns for atom in eqn.invars]
+  atoms = [atom for _, eqn in needed_equations(jaxpr) for atom in eqn.invars]
   used = {atom for atom in atoms if isinstance(atom, core.Var)}
   if own.isdisjoint(used):
     raise ValueError("apply_fn does not use its params.")

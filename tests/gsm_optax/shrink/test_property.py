@@ -184,7 +184,7 @@ own_square.defvjp(
 )
 
 
-def shuffled(p, h):
+def shuffled(_, h):
   n = h.shape[-1]
   h = h.reshape(*h.shape[:-1], 2, -1) if n % 2 == 0 else h[..., None]
   return jnp.swapaxes(h, -1, -2).reshape(*h.shape[:-2], -1)
