@@ -178,7 +178,8 @@ def difference(a: Any, b: Any) -> float:
   """
   worst = 0.0
   for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-    kind = np.complex128 if jnp.iscomplexobj(other) else np.float64
+    is_complex = jnp.iscomplexobj(one) or jnp.iscomplexobj(other)
+    kind = np.complex128 if is_complex else np.float64
     one, other = np.asarray(one, kind), np.asarray(other, kind)
     differ = (one != other) & ~(np.isnan(one) & np.isnan(other))
     if differ.any():
