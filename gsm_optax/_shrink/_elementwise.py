@@ -18,7 +18,7 @@ _erf, _erfc, _lgamma = map(np.vectorize, (math.erf, math.erfc, math.lgamma))
 
 
 def _cast(values: Any, dtype: Any) -> Any:
-  return np.asarray(values).astype(dtype).astype(np.float64)
+  return np.real(np.asarray(values).astype(dtype)).astype(np.float64)
 
 
 FUNCTIONS: dict[str, Function] = {

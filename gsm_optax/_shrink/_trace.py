@@ -5,9 +5,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
-from gsm_optax._shrink._analysis import Analysis, Key, Part, Program
+from gsm_optax._shrink._analysis import (
+  Analysis,
+  Key,
+  Part,
+  Program,
+  needed_equations,
+)
 from gsm_optax._shrink._calls import RULES as CALLS
 from gsm_optax._shrink._contractions import RULES as CONTRACTIONS
 from gsm_optax._shrink._elementwise import RULES as ELEMENTWISE
@@ -123,9 +130,9 @@ def _refuse(traced: Traced) -> None:
 
 
 def _primitives(jaxpr: core.Jaxpr) -> set[str]:
-  """Names of all primitives, those of inner functions too."""
+  """Names of all primitives that matter, those of inner functions too."""
   names: set[str] = set()
-  for eqn in jaxpr.eqns:
+  for _, eqn in needed_equations(jaxpr):
     names.add(eqn.primitive.name)
     for inner in jax.tree.leaves(
       list(eqn.params.values()),
@@ -172,6 +179,11 @@ def walk(
   for value, path in zip(program.outs, _names(traced.outputs), strict=True):
     _refuse_statistics(units, value, path, params, traced.paths)
     value.fixed(units, "an output")
+  for param in params:
+    for axis in param.axes:  # of which something has to be left
+      nodes = np.unique(units.find(axis.labels)).tolist()
+      common = frozenset.intersection(*map(units.members, nodes))
+      units.fix(np.array(sorted(common), np.int64), "all of the axis goes at once")
   return Walk(analysis, program, params, inputs)
 
 

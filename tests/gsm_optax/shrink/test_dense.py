@@ -1,5 +1,7 @@
 """Layers of dense products, in every package that people write them with."""
 
+import functools
+
 import equinox as eqx
 import haiku as hk
 import jax
@@ -128,10 +130,23 @@ def test_shapes_that_are_written_into_the_function():
 
 @pytest.mark.parametrize(
   "activation",
-  [jax.nn.relu, jax.nn.silu, jax.nn.gelu, jax.nn.leaky_relu, jax.nn.elu, jnp.tanh]
-  + [lambda x: jax.nn.gelu(x, approximate=False), jax.nn.relu6, jnp.square],
+  [
+    *(jax.nn.relu, jax.nn.silu, jax.nn.leaky_relu, jax.nn.relu6, jax.nn.hard_swish),
+    *(jax.nn.selu, jnp.tanh, jnp.square, jax.nn.gelu, jax.nn.mish),
+    functools.partial(jax.nn.gelu, approximate=False),
+  ],
 )
 def test_activations_that_are_zero_at_zero(activation):
+  params = randomised({"a": (5, 8), "b": (8,)})
+
+  def apply_fn(params, x):
+    return activation(x @ params["a"] + params["b"]).sum(-1)
+
+  assert_shrinks(apply_fn, params, numbers(3, 5), shares=[0.5])
+
+
+@pytest.mark.parametrize("activation", [jax.nn.sigmoid, jax.nn.softplus, jnp.cos])
+def test_activations_that_are_not_zero_before_weights_that_are(activation):
   params = randomised({"a": (5, 8), "b": (8,), "c": (8, 2)})
 
   def apply_fn(params, x):
