@@ -146,6 +146,7 @@ class Analysis:
       for number, const in enumerate(consts)
     ]
     values.update(zip(jaxpr.constvars, closed_over, strict=True))
+    self._leave_some([*args, *closed_over])
 
     def read(atom: core.Var | core.Literal) -> Value:
       if isinstance(atom, core.Literal):
@@ -158,10 +159,18 @@ class Analysis:
       rule = self.rules.get(eqn.primitive.name, self.rules[""])
       self.around = jaxpr
       step = rule.analyse(self, eqn, ins, (*key, number))._replace(around=jaxpr)
+      self._leave_some(step.outs)
       values.update(zip(eqn.outvars, step.outs, strict=True))
       steps.append(step)
     outs = [read(atom) for atom in jaxpr.outvars]
     return Program(jaxpr, list(zip(consts, closed_over, strict=True)), steps, outs)
+
+  def _leave_some(self, values: Sequence[Value]) -> None:
+    """Fixes positions that are alone on their axis: nothing would be left of it."""
+    for value in values:
+      for axis in value.axes:
+        if len(axis) == 1:
+          self.units.fix(axis.labels, "alone on its axis")
 
   def constant(self, array: Any, name: Key) -> Value:
     """A value that the function brings along."""

@@ -154,7 +154,8 @@ def _zeroed(leaf: Any, positions: Sequence[Any]) -> Any:
   """The leaf with zeros at all positions that are removed."""
   mask = np.zeros(leaf.shape, bool)
   mask[np.ix_(*positions) if positions else ...] = True
-  return jnp.where(mask, leaf, 0)
+  leaf = np.asarray(leaf)
+  return jnp.asarray(np.where(mask, leaf, np.zeros((), leaf.dtype)))
 
 
 def _tolerance(traced: Traced) -> float:

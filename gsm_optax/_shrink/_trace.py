@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Part, Program, needed_equations
@@ -128,9 +129,9 @@ def _refuse(traced: Traced) -> None:
 
 
 def _primitives(jaxpr: core.Jaxpr) -> set[str]:
-  """Names of all primitives, those of inner functions too."""
+  """Names of all primitives that matter, those of inner functions too."""
   names: set[str] = set()
-  for eqn in jaxpr.eqns:
+  for _, eqn in needed_equations(jaxpr):
     names.add(eqn.primitive.name)
     for inner in jax.tree.leaves(
       list(eqn.params.values()),
@@ -177,6 +178,11 @@ def walk(
   _refuse_statistics(units, program.outs, traced, params)
   for value in program.outs:
     value.fixed(units, "an output")
+  for param in params:
+    for axis in filter(len, param.axes):  # of which something has to be left
+      nodes = np.unique(units.find(axis.labels)).tolist()
+      common = frozenset.intersection(*map(units.members, nodes))
+      units.fix(np.array(sorted(common), np.int64), "all of the axis goes at once")
   return Walk(analysis, program, params, inputs)
 
 

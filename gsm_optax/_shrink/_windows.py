@@ -80,7 +80,9 @@ def _analyse(
     sizes = iter(aval.shape)
     for axis in range(len(own.axes)):
       if axis in along:
-        axes += [] if drops else [staying(next(sizes))]
+        n = 0 if drops else next(sizes)
+        labels = analysis.units.staying(n, name)
+        axes += [] if drops else [Axis(labels, unknown(n))]
         continue
       next(sizes)
       labels = reduce(
@@ -106,13 +108,14 @@ def _fixed(
   analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
 ) -> Step:
   """Of a primitive of which nothing is known here: nothing may go."""
+  reason = f"no rule for {eqn.primitive.name}"
   for value in ins:
-    value.fixed(analysis.units, f"no rule for {eqn.primitive.name}")
+    value.fixed(analysis.units, reason)
   outs: list[Value] = []
   for var in eqn.outvars:
     aval: Any = var.aval
     shape = getattr(aval, "shape", ())
-    axes = tuple(staying(n) for n in shape)
+    axes = tuple(Axis(analysis.units.staying(n, reason), unknown(n)) for n in shape)
     dtype = getattr(aval, "dtype", None)
     outs.append(Value(axes, unknown(1), dtype, None, eqn.primitive.name))
   return Step(key, eqn, ins, outs, [])

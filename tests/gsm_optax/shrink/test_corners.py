@@ -380,14 +380,27 @@ def test_one_parameter_on_several_axes():
     assert_same(apply_fn, {"w": w}, (X,), (ONE,))
 
 
-def test_positions_that_one_position_is_repeated_at_are_not_zero_with_it():
+@pytest.mark.parametrize(
+  "repeated",
+  [
+    lambda g: jnp.broadcast_to(g[:1], (6,)),
+    lambda g: jnp.tile(g[:1], 6),
+    lambda g: jnp.tile(g[:1], 3)[None, :, None] + jnp.zeros((1, 3, 2)),
+    lambda g: g[:1],
+    lambda g: list(g)[0],
+    lambda g: jnp.stack([g, g])[:, 0][:1],
+  ],
+)
+def test_what_one_position_is_repeated_at_is_not_zero_with_it(repeated):
   def apply_fn(p, x):
-    return (jax.nn.sigmoid(x @ p["w"]) * jnp.broadcast_to(p["g"], (6,))).sum(-1)
+    return (jax.nn.sigmoid(x @ p["w"]) * repeated(p["g"]).reshape(-1)).sum(-1)
 
-  params = {"w": W, "g": np.ones(1)}
-  keep = {"w": np.ones((4, 6), bool), "g": np.ones(1, bool)}
+  params = {"w": W, "g": np.ones(2)}
+  keep = {"w": np.ones((4, 6), bool), "g": np.zeros(2, bool)}
   keep["w"][:, :3] = False
   small = gsm_optax.shrink(apply_fn, params, X, keep=keep)
+  assert small.params["w"].shape == (4, 6)
+  params = {"w": W, "g": np.pad(small.params["g"], (0, 2 - len(small.params["g"])))}
   np.testing.assert_allclose(small.apply_fn(small.params, X), apply_fn(params, X))
 
 
