@@ -10,6 +10,7 @@ from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import kept_shape
+from gsm_optax._shrink._calls import unchanged
 from gsm_optax._shrink._elementwise import bind, computed
 from gsm_optax._shrink._values import Axis, Uniform, Value, staying, unknown
 
@@ -239,5 +240,5 @@ RULES = {
   "gather": Rule(_gather, _run_gather),
   "dynamic_slice": Rule(_dynamic_slice, _run_dynamic_slice),
   "dynamic_update_slice": Rule(_dynamic_update_slice, _run),
-  "": Rule(_fixed, _run),
+  "": Rule(_fixed, lambda _, step, arrays: unchanged(step, arrays)),
 }

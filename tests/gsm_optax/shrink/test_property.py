@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 LIMITS = settings(
   deadline=None,
   derandomize=True,
-  max_examples=30,
+  max_examples=6,
   suppress_health_check=[
     HealthCheck.too_slow,
     HealthCheck.function_scoped_fixture,
