@@ -146,6 +146,7 @@ class Analysis:
       for number, const in enumerate(consts)
     ]
     values.update(zip(jaxpr.constvars, closed_over, strict=True))
+    self._leave_some([*args, *closed_over])
 
     def read(atom: core.Var | core.Literal) -> Value:
       if isinstance(atom, core.Literal):
@@ -158,10 +159,18 @@ class Analysis:
       rule = self.rules.get(eqn.primitive.name, self.rules[""])
       self.around = jaxpr
       step = rule.analyse(self, eqn, ins, (*key, number))._replace(around=jaxpr)
+      self._leave_some(step.outs)
       values.update(zip(eqn.outvars, step.outs, strict=True))
       steps.append(step)
     outs = [read(atom) for atom in jaxpr.outvars]
     return Program(jaxpr, list(zip(consts, closed_over, strict=True)), steps, outs)
+
+  def _leave_some(self, values: Sequence[Value]) -> None:
+    """Fixes positions that are alone on their axis: nothing would be left of it."""
+    for value in values:
+      for axis in value.axes:
+        if len(axis) == 1:
+          self.units.fix(axis.labels, "alone on its axis")
 
   def constant(self, array: Any, name: Key) -> Value:
     """A value that the function brings along."""
@@ -176,15 +185,21 @@ class Analysis:
   def parameter(self, array: Any, name: Key) -> Value:
     """A leaf of the params, which may be abstract."""
     if not array.shape:
-      if hasattr(array, "__array__"):
-        return self.constant(array, name)
-      return Value((), unknown(1), array.dtype, lambda: None)
+      if not hasattr(array, "__array__"):
+        return Value((), unknown(1), array.dtype, lambda: None)
+      value = self.constant(array, name)
+      # What may be removed may not depend on it, as it does not on other params.
+      value.whole.known[ZEROED] = False
+      return value
     return self._array(array, name, zeroed=True)
 
   def _array(self, array: Any, name: Key, zeroed: bool) -> Value:
     labels = [self.units.fresh((*name, a), n) for a, n in enumerate(array.shape)]
     concrete = hasattr(array, "__array__")
     numbers = np.asarray(array) if concrete else None
+    if numbers is not None and not np.isfinite(numbers).all():
+      for each in labels:  # zero times these is no zero
+        self.units.fix(each, "numbers that are not finite")
     kept = [~self.units.gone(each) for each in labels]
     axes: list[Axis] = []
     for axis, own in enumerate(labels):

@@ -68,7 +68,11 @@ def _split_labels(
 ) -> list[Labels]:
   """Labels of several axes, of which a position goes with its index on any of them."""
   if units.stays(labels).all():
-    return [np.full(size, STAYS) for size in sizes]
+    grid = labels.reshape(sizes)
+    return [
+      np.moveaxis(grid, number, 0).reshape(size, -1)[:, 0]
+      for number, size in enumerate(sizes)
+    ]
   nodes, inverse = np.unique(units.find(labels), return_inverse=True)
   members = [units.members(int(node)) for node in nodes]
   grid = inverse.reshape(sizes)

@@ -55,7 +55,8 @@ def alone(
   return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ())), list(taken.values())
 
 
-def _unchanged(step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
+def unchanged(step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
+  """The results of an equation as it is."""
   function, taken = alone(step.eqn, step.around)
   return function(*(arrays[number] for number in taken))
 
@@ -64,7 +65,7 @@ def _run_call(
   evaluation: Evaluation, step: Step, arrays: Sequence[Any]
 ) -> Sequence[Any]:
   if not evaluation.changes(step):
-    return _unchanged(step, arrays)
+    return unchanged(step, arrays)
   return evaluation.call(step.inner[0], arrays)
 
 
@@ -179,7 +180,7 @@ def _run_custom(
   evaluation: Evaluation, step: Step, arrays: Sequence[Any]
 ) -> Sequence[Any]:
   if not evaluation.changes(step):
-    return _unchanged(step, arrays)
+    return unchanged(step, arrays)
   program, *derivatives = step.inner
   if not derivatives:
     return evaluation.call(program, arrays)

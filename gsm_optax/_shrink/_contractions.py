@@ -86,6 +86,7 @@ def _joint_labels(
     stays = units.stays(labels[own])
     sizes = [len(units.members(int(node))) for node in np.unique(labels[own][~stays])]
     shared = len(sizes) < (~stays).sum() or max(sizes, default=0) > 1
+    shared |= units.known((*key, "taken"))  # as before, though more may stay by now
     vouched = ins[other].uniform(numbers[other]).zero[ZEROED].all()
     if shared and vouched:
       extra = units.fresh((*key, "taken"), len(labels[own]))

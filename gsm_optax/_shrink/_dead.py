@@ -1,23 +1,37 @@
 """Which units may be taken out."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 import numpy.typing as npt
 
-from gsm_optax._shrink._analysis import Key, Part
+from gsm_optax._shrink._analysis import Key, Part, Program
+from gsm_optax._shrink._axes import kept
 from gsm_optax._shrink._trace import Traced, Walk, walk
 from gsm_optax._shrink._units import Labels, Units
+from gsm_optax._shrink._values import Value
+
+Kept = Sequence[Sequence[npt.NDArray[np.int64]]]
+"""For each leaf of the params, and each of its axes, the positions that are kept."""
 
 Removed = tuple[Walk, dict[Key, list[Part]]]
 """The function as it is when units are removed, and what constants add."""
 
 
-def remove_dead(traced: Traced, units: Units) -> Removed:
+def remove_dead(traced: Traced, units: Units, stay: Kept | None = None) -> Removed:
   """Removes all units without which the function is the same, to a fixed point.
 
   A unit is dead if at each place where its positions are summed over, they are zero; or
   constant, and then what they add is added in their place. Without it, others are.
+
+  Args:
+    traced: the function.
+    units: its units.
+    stay: for each leaf of the params, and each of its axes, those that must not
+      be removed; all may be if it is not given.
+
+  Returns:
+    The function without the units, and what constants add.
   """
   parts: dict[Key, list[Part]] = {}
   spared: set[int] = set()
@@ -26,9 +40,11 @@ def remove_dead(traced: Traced, units: Units) -> Removed:
     analysis = found.analysis
     dead = _members(units, analysis.summed) - _members(units, analysis.needed)
     dead -= units.removed | spared
+    if stay is not None:
+      dead &= _without(found, units, stay)
     before = set(units.removed)
     units.removed |= dead
-    spared |= leave_one(found, units)
+    spared |= leave_one(found, units, before)
     if units.removed == before:
       return found, parts
     for key, candidate in analysis.candidates.items():
@@ -57,17 +73,20 @@ def _members(units: Units, labels: Sequence[Labels]) -> set[int]:
   return set().union(*(units.members(int(node)) for node in nodes))
 
 
-def leave_one(found: Walk, units: Units) -> set[int]:
-  """Puts units back of which an axis would have nothing left; returns them."""
+def leave_one(found: Walk, units: Units, before: Set[int] = frozenset()) -> set[int]:
+  """Puts units back of which an axis would have nothing left; returns them.
+
+  Those that were removed before are not put back: what they add has been added.
+  """
   back: set[int] = set()
-  values = [*found.params, *found.inputs]
-  values += [value for step in found.program.steps for value in step.outs]
+  values = [*found.params, *found.inputs, *_values(found.program)]
   while True:
     more: set[int] = set()
     for value in values:
       for axis in value.axes:
         if len(axis) and units.removed and units.gone(axis.labels).all():
-          more |= units.members(int(axis.labels[0])) & units.removed
+          each = [units.members(int(label)) for label in axis.labels]
+          more |= next((m & units.removed for m in each if not m & before), set())
           units.removed -= more
     if not more:
       return back
@@ -79,6 +98,16 @@ def removable(found: Walk, units: Units) -> tuple[int, int]:
   axes = [axis for value in (*found.params, *found.inputs) for axis in value.axes]
   every = _members(units, [axis.labels for axis in axes])
   return len(every), len(every - units.removed)
+
+
+def _values(program: Program) -> list[Value]:
+  """All results in a function, and in those that it calls."""
+  values = [value for _, value in program.consts]
+  for step in program.steps:
+    values += step.outs
+    for inner in step.inner:
+      values += _values(inner)
+  return values
 
 
 def remove_unkept(
@@ -103,30 +132,28 @@ def remove_unkept(
   leave_one(found, units)
 
 
-def remove_the_same(
-  found: Walk, units: Units, kept: Sequence[Sequence[npt.NDArray[np.int64]]]
-) -> bool:
-  """Removes units such that the params keep just these positions, if there are any.
+def remove_the_same(found: Walk, units: Units, positions: Kept) -> None:
+  """Removes the units without which the params keep just these positions."""
+  units.removed |= _without(found, units, positions)
 
-  Args:
-    found: the function, at whatever shapes.
-    units: its units.
-    kept: for each leaf of the params, and each of its axes, the positions.
 
-  Returns:
-    Whether there are such units.
-  """
+def _without(found: Walk, units: Units, positions: Kept) -> set[int]:
+  """The units that only other positions of the params have."""
   wanted: set[int] = set()
   unwanted: set[int] = set()
-  for value, positions in zip(found.params, kept, strict=True):
-    for axis, own in zip(value.axes, positions, strict=True):
+  for value, each in zip(found.params, positions, strict=True):
+    for axis, own in zip(value.axes, each, strict=True):
       gone = np.ones(len(axis), bool)
       gone[own] = False
       unwanted |= _members(units, [axis.labels[gone]])
       wanted |= _members(units, [axis.labels[~gone]])
-  units.removed |= unwanted - wanted
+  return unwanted - wanted
+
+
+def keeps(found: Walk, units: Units, positions: Kept) -> bool:
+  """Whether the params keep just these positions."""
   return all(
-    np.array_equal(np.flatnonzero(~units.gone(axis.labels)), own)
-    for value, positions in zip(found.params, kept, strict=True)
-    for axis, own in zip(value.axes, positions, strict=True)
+    np.array_equal(kept(units, axis), own)
+    for value, each in zip(found.params, positions, strict=True)
+    for axis, own in zip(value.axes, each, strict=True)
   )

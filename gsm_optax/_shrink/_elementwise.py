@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
@@ -14,11 +15,7 @@ from gsm_optax._shrink._values import ZEROED, Axis, Uniform, Value, unknown
 
 Function = Callable[..., Any]
 
-_erf, _erfc, _lgamma = map(np.vectorize, (math.erf, math.erfc, math.lgamma))
-
-
-def _cast(values: Any, dtype: Any) -> Any:
-  return np.asarray(values).astype(dtype).astype(np.float64)
+_erf, _erfc = (np.vectorize(each, [float]) for each in (math.erf, math.erfc))
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -30,11 +27,11 @@ FUNCTIONS: dict[str, Function] = {
   "asin": np.arcsin,
   "asinh": np.arcsinh,
   "atan": np.arctan,
-  "atan2": np.arctan2,
   "atanh": np.arctanh,
   "cbrt": np.cbrt,
   "ceil": np.ceil,
   "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
+  "convert_element_type": np.positive,
   "copy": np.positive,
   "cos": np.cos,
   "cosh": np.cosh,
@@ -50,7 +47,6 @@ FUNCTIONS: dict[str, Function] = {
   "gt": np.greater,
   "is_finite": np.isfinite,
   "le": np.less_equal,
-  "lgamma": _lgamma,
   "log": np.log,
   "log1p": np.log1p,
   "logistic": lambda x: 1 / (1 + np.exp(-x)),
@@ -62,7 +58,7 @@ FUNCTIONS: dict[str, Function] = {
   "ne": np.not_equal,
   "neg": np.negative,
   "pow": np.power,
-  "reduce_precision": np.positive,
+  "reduce_precision": lambda x: np.where(x == 0, 0.0, np.nan),  # it may round
   "rsqrt": lambda x: 1 / np.sqrt(x),
   "sharding_constraint": np.positive,
   "sign": np.sign,
@@ -79,12 +75,13 @@ FUNCTIONS: dict[str, Function] = {
 OPAQUE = (
   *(
     "and",
+    "atan2",  # of zeros it depends on their signs
     "bessel_i0e",
     "bessel_i1e",
     "clz",
     "complex",
     "conj",
-    "convert_element_type",
+    "lgamma",
   ),
   *("digamma", "erf_inv", "igamma", "igammac", "imag", "integer_pow", "nextafter"),
   *("not", "or", "population_count", "real", "regularized_incomplete_beta", "rem"),
@@ -95,25 +92,27 @@ OPAQUE = (
 
 def _function(eqn: core.JaxprEqn) -> Function | None:
   name, params = eqn.primitive.name, eqn.params
-  if name == "convert_element_type":
-    return lambda x: _cast(x, params["new_dtype"])
   if name == "integer_pow":
     return lambda x: np.power(x, float(params["y"]))
   return FUNCTIONS.get(name)
 
 
-def _apply(eqn: core.JaxprEqn, operands: Sequence[Uniform], logical: bool) -> Uniform:
+def _apply(
+  eqn: core.JaxprEqn, operands: Sequence[Uniform], dtype: Any, size: int
+) -> Uniform:
   """The primitive of slices that have one value throughout."""
   name, function = eqn.primitive.name, _function(eqn)
-  size = max(each.known.shape[1] for each in operands)
   result = unknown(size)
   if function is not None:
     all_known = reduce(np.logical_and, (each.known for each in operands))
     with np.errstate(all="ignore"):
-      values = np.asarray(function(*(each.value for each in operands)), np.float64)
-    right = all_known & np.isfinite(values)
+      exact = np.asarray(function(*(each.value for each in operands)), np.float64)
+      values = np.real(exact.astype(dtype)).astype(np.float64)
+      right = all_known & np.isfinite(values)
+      if jnp.issubdtype(dtype, jnp.integer):  # which may overflow
+        right &= values == np.trunc(exact)
     result = Uniform(np.broadcast_to(right, (2, size)), np.where(right, values, 0.0))
-  if name == "mul" or (name == "and" and logical):
+  if name == "mul" or (name == "and" and jnp.issubdtype(dtype, jnp.bool_)):
     zero = reduce(np.logical_or, (each.zero for each in operands))
     return Uniform(result.known | zero, np.where(zero, 0.0, result.value))
   if name == "div":  # of what is not zero, or it would not be a number anyway
@@ -142,7 +141,7 @@ def _analyse(
   analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
 ) -> Step:
   aval: Any = eqn.outvars[0].aval
-  name, logical = eqn.primitive.name, aval.dtype == bool
+  name = eqn.primitive.name
   axes: list[Axis] = []
   spoilt = next((value.spoilt for value in ins if value.spoilt), "")
   for number, n in enumerate(aval.shape):
@@ -152,13 +151,18 @@ def _analyse(
       lambda a, b: analysis.units.unite(a, b, "tied to what is cut up otherwise"),
       labels,
     )
-    operands = [value.uniform(number) if value.axes else value.whole for value in ins]
-    uniform = _apply(eqn, operands, logical)
+    operands = [
+      (value.uniform(number) if len(value.axes[number]) == n else value.spread(number))
+      if value.axes
+      else value.whole
+      for value in ins
+    ]
+    uniform = _apply(eqn, operands, aval.dtype, n)
     was_zero = reduce(np.logical_or, (each.zero[ZEROED] for each in operands))
     if (was_zero & ~uniform.zero[ZEROED]).any():
       spoilt = name
     axes.append(Axis(united, uniform))
-  whole = _apply(eqn, [value.whole for value in ins], logical)
+  whole = _apply(eqn, [value.whole for value in ins], aval.dtype, 1)
   out = Value(tuple(axes), whole, aval.dtype, computed(eqn, ins), spoilt)
   return Step(key, eqn, ins, [out], [])
 

@@ -135,18 +135,40 @@ def _broadcast(
     if number in where and len(own[where.index(number)]) == n:
       axes.append(own[where.index(number)])
       continue
-    uniform = value.whole
-    if number in where:
-      uniform = value.uniform(where.index(number))
-    wide = Uniform(np.repeat(uniform.known, n, 1), np.repeat(uniform.value, n, 1))
-    axes.append(Axis(analysis.units.fresh((*key, number), n), wide))
+    uniform = value.spread(where.index(number)) if number in where else value.whole
+    axes.append(_copies(analysis, uniform, n, (*key, number)))
   return _step(key, eqn, ins, axes)
+
+
+def _copies(analysis: Analysis, uniform: Uniform, n: int, key: Key) -> Axis:
+  """An axis along which all is the same."""
+  wide = Uniform(np.repeat(uniform.known, n, 1), np.repeat(uniform.value, n, 1))
+  return Axis(analysis.units.fresh(key, n), wide)
 
 
 def _run_broadcast(evaluation: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
   shape = kept_shape(evaluation.units, step.outs[0].axes)
   where = step.eqn.params["broadcast_dimensions"]
   return [lax.broadcast_in_dim(arrays[0], shape, where)]
+
+
+def _tile(
+  analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
+) -> Step:
+  axes = _axes(ins[0])
+  for number, n in enumerate(eqn.params["reps"]):
+    axis = axes[number]
+    if n != 1:
+      uniform = ins[0].spread(number) if len(axis) == 1 else ins[0].whole
+      copies = _copies(analysis, uniform, n, (*key, number))
+      axes[number] = merge(analysis.units, [copies, axis])
+  return _step(key, eqn, ins, axes)
+
+
+def _run_tile(evaluation: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
+  shape = kept_shape(evaluation.units, step.outs[0].axes)
+  reps = [n // max(m, 1) for n, m in zip(shape, arrays[0].shape, strict=True)]
+  return [bind(step.eqn, arrays, reps=tuple(reps))]
 
 
 def _iota(
@@ -263,6 +285,25 @@ def _stack(
   return Step(key, eqn, ins, [out], [])
 
 
+def _unstack(
+  analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
+) -> Step:
+  (value,), along = ins, eqn.params["axis"]
+  value.fixed(analysis.units, "unstacked", [along])
+  axes = _axes(value)
+  each = value.spread(along)
+  del axes[along]
+  outs = [
+    replace(value, axes=tuple(axes), whole=each.at([number]), array=None)
+    for number in range(len(eqn.outvars))
+  ]
+  return Step(key, eqn, ins, outs, [])
+
+
+def _run_unstack(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
+  return bind(step.eqn, arrays)
+
+
 def _pad(
   analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
 ) -> Step:
@@ -319,10 +360,12 @@ RULES = {
   "rev": Rule(_rev, _run),
   "reshape": Rule(_reshape, _run_reshape),
   "broadcast_in_dim": Rule(_broadcast, _run_broadcast),
+  "tile": Rule(_tile, _run_tile),
   "iota": Rule(_iota, _run_iota),
   "slice": Rule(_slice, _run_slice),
   "split": Rule(_split, _run_split),
   "concatenate": Rule(_concatenate, _run),
   "stack": Rule(_stack, _run),
+  "unstack": Rule(_unstack, _run_unstack),
   "pad": Rule(_pad, _run_pad),
 }

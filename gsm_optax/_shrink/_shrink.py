@@ -66,7 +66,7 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
     >>> small.apply_fn(small.params, jnp.ones((5, 4))).shape
     (5, 2)
   """
-  _refuse_abstract(params)
+  _refuse_abstract(params=params, inputs=inputs)
   traced = trace(apply_fn, params, inputs)
   units = Units()
   if keep is None:
@@ -83,8 +83,10 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
     slice_array(leaf, each) for leaf, each in zip(traced.params, positions, strict=True)
   ]
   small_params = jax.tree.unflatten(structure, leaves)
-  function = SmallFunction(apply_fn, params, positions, parts)
-  if compared is None:
+  function = SmallFunction(apply_fn, params, positions, dead=keep is None)
+  if compared is not None:
+    function.remember(small_params, inputs, (found, units, parts, traced.outputs))
+  else:
     compared = jax.tree.unflatten(
       structure,
       [
@@ -123,13 +125,14 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
   )
 
 
-def _refuse_abstract(params: Any) -> None:
-  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    if isinstance(leaf, jax.ShapeDtypeStruct) or not is_known(leaf):
-      raise ValueError(
-        f"{path_name(path)} of params has no numbers: shrink cannot be called inside"
-        " jit; channel_groups takes shapes alone."
-      )
+def _refuse_abstract(**trees: Any) -> None:
+  for name, tree in trees.items():
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      if isinstance(leaf, jax.ShapeDtypeStruct) or not is_known(leaf):
+        raise ValueError(
+          f"{path_name(path)} of {name} has no numbers: shrink cannot be called inside"
+          " jit; channel_groups takes shapes alone."
+        )
 
 
 def _masks(params: Any, keep: Any) -> list[Any]:
@@ -154,7 +157,8 @@ def _zeroed(leaf: Any, positions: Sequence[Any]) -> Any:
   """The leaf with zeros at all positions that are removed."""
   mask = np.zeros(leaf.shape, bool)
   mask[np.ix_(*positions) if positions else ...] = True
-  return jnp.where(mask, leaf, 0)
+  leaf = np.asarray(leaf)
+  return jnp.asarray(np.where(mask, leaf, np.zeros((), leaf.dtype)))
 
 
 def _tolerance(traced: Traced) -> float:
@@ -178,11 +182,14 @@ def difference(a: Any, b: Any) -> float:
   """
   worst = 0.0
   for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    if not same.all():
-      scale = np.nanmax(np.abs(other), initial=0.0, where=np.isfinite(other))
-      worst = max(worst, float(np.max(np.abs(one - other)[~same]) / (scale or 1.0)))
+    is_complex = jnp.iscomplexobj(one) or jnp.iscomplexobj(other)
+    kind = np.complex128 if is_complex else np.float64
+    one, other = np.asarray(one, kind), np.asarray(other, kind)
+    differ = (one != other) & ~(np.isnan(one) & np.isnan(other))
+    if differ.any():
+      scale = np.max(np.abs(other), initial=0.0, where=np.isfinite(other))
+      error = np.abs(one[differ] - other[differ]) / (scale or 1.0)
+      worst = max(worst, float(np.where(np.isnan(error), np.inf, error).max()))
   return worst
 
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from gsm_optax._shrink._analysis import Key, Part
 from gsm_optax._shrink._axes import take_kept
-from gsm_optax._shrink._dead import remove_the_same
+from gsm_optax._shrink._dead import Kept, keeps, remove_dead, remove_the_same
 from gsm_optax._shrink._evaluate import Evaluation
 from gsm_optax._shrink._trace import RULES, ApplyFn, Walk, abstract, trace, walk
 from gsm_optax._shrink._units import Units
 
-Kept = Sequence[Sequence[npt.NDArray[np.int64]]]
-"""For each leaf of the params, and each of its axes, the positions that are kept."""
+Smaller = tuple[Walk, Units, Mapping[Key, Sequence[Part]], Any]
+"""A function, what is removed from it, what constants add, and its results' tree."""
 
 
 @dataclass(frozen=True)
@@ -97,40 +97,47 @@ class Small:
 
 
 class SmallFunction:
-  """Computes the function at the positions that are kept, at any shapes of inputs."""
+  """Computes the function at the positions that are kept, at any shapes of inputs.
 
-  def __init__(
-    self,
-    apply_fn: ApplyFn,
-    params: Any,
-    kept: Kept,
-    parts: Mapping[Key, Sequence[Part]],
-  ):
+  What may be removed is found again for each of them: functions may depend on shapes,
+  and so may constants, as where something is divided by the length of a sequence.
+  """
+
+  def __init__(self, apply_fn: ApplyFn, params: Any, kept: Kept, dead: bool):
     self._apply_fn = apply_fn
-    self._params = abstract(params)
+    self._params = jax.tree.map(np.asarray, params) if dead else abstract(params)
     self._kept = kept
-    self._parts = parts
-    self._programs: dict[Any, tuple[Walk, Units, Any]] = {}
+    self._dead = dead
+    self._programs: dict[Any, Smaller] = {}
 
   def __call__(self, params: Any, *inputs: Any) -> Any:
     """The outputs, see `Small.apply_fn`."""
     leaves, structure = jax.tree.flatten(params)
     self._check(leaves, structure)
     given = jax.tree.map(jnp.asarray, inputs)
-    arrays, inputs_structure = jax.tree.flatten(given)
-    kinds = tuple((leaf.shape, str(leaf.dtype)) for leaf in [*leaves, *arrays])
-    key = (kinds, inputs_structure)
+    arrays = jax.tree.leaves(given)
+    for n in (n for array in arrays for n in array.shape):
+      if not isinstance(n, int):
+        raise ValueError(
+          f"An axis has the length {n}, but small.apply_fn needs numbers: for any batch"
+          " size let jax.vmap call it with batches of one."
+        )
+    key = _kinds(params, given)
     if key not in self._programs:
       dtypes = [leaf.dtype for leaf in leaves]
       self._programs[key] = self._program(dtypes, given)
-    found, units, outputs = self._programs[key]
+    found, units, parts, outputs = self._programs[key]
     taken = [
       take_kept(units, array, value.axes)
       for array, value in zip(arrays, found.inputs, strict=True)
     ]
-    evaluation = Evaluation(units, RULES, self._parts)
+    evaluation = Evaluation(units, RULES, parts)
     results = evaluation.call(found.program, [*leaves, *taken])
     return jax.tree.unflatten(jax.tree.structure(outputs), results)
+
+  def remember(self, params: Any, inputs: Any, program: Smaller) -> None:
+    """Does not look for what is removed again at the shapes of these inputs."""
+    self._programs[_kinds(params, jax.tree.map(jnp.asarray, inputs))] = program
 
   def _check(self, leaves: Sequence[Any], structure: Any) -> None:
     expected = jax.tree.structure(self._params)
@@ -141,42 +148,44 @@ class SmallFunction:
       )
     shapes = [tuple(map(len, positions)) for positions in self._kept]
     for leaf, shape in zip(leaves, shapes, strict=True):
+      if not hasattr(leaf, "shape"):
+        raise ValueError(f"A leaf of the params is {leaf!r}, and no array.")
       if tuple(leaf.shape) != shape:
         raise ValueError(
           f"A leaf of the params has the shape {tuple(leaf.shape)} in place of {shape}:"
           " small.apply_fn takes small.params, or small.slice(params)."
         )
 
-  def _program(
-    self, dtypes: Sequence[Any], inputs: Sequence[Any]
-  ) -> tuple[Walk, Units, Any]:
+  def _program(self, dtypes: Sequence[Any], inputs: Sequence[Any]) -> Smaller:
     leaves, structure = jax.tree.flatten(self._params)
     params = jax.tree.unflatten(
       structure,
       [
-        jax.ShapeDtypeStruct(leaf.shape, dtype)
+        leaf.astype(dtype, copy=False)
+        if self._dead
+        else jax.ShapeDtypeStruct(leaf.shape, dtype)
         for leaf, dtype in zip(leaves, dtypes, strict=True)
       ],
     )
     traced = trace(self._apply_fn, params, inputs)
     units = Units()
-    found = walk(traced, units)
-    places = {step.key for step in _every_step(found.program)}
-    if not remove_the_same(found, units, self._kept) or not places.issuperset(
-      self._parts
-    ):
+    if self._dead:
+      with jax.ensure_compile_time_eval():
+        found, parts = remove_dead(traced, units, self._kept)
+    else:
+      found, parts = walk(traced, units), {}
+      remove_the_same(found, units, self._kept)
+    if not keeps(found, units, self._kept):
       raise ValueError(
         "At these shapes of the inputs the function is another one, in which the same"
         " units cannot be removed: call shrink with inputs of these shapes."
       )
-    return found, units, traced.outputs
+    return found, units, parts, traced.outputs
 
 
-def _every_step(program: Any) -> Any:
-  for step in program.steps:
-    yield step
-    for inner in step.inner:
-      yield from _every_step(inner)
+def _kinds(*trees: Any) -> Any:
+  leaves, structure = jax.tree.flatten(trees)
+  return tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), structure
 
 
 def slicer(params: Any, kept: Kept) -> Callable[[Any], Any]:
@@ -212,6 +221,12 @@ def slicer(params: Any, kept: Kept) -> Callable[[Any], Any]:
 
 def slice_array(array: Any, positions: Sequence[npt.NDArray[np.int64]]) -> Any:
   """The positions kept of each axis."""
-  if not positions:
+  if tuple(array.shape) == tuple(map(len, positions)):
     return array
+  if isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer):
+    # By NumPy where that is all: JAX compiles an indexing anew for each shape.
+    if array.is_fully_addressable:
+      taken = jnp.asarray(np.asarray(array)[np.ix_(*positions)])
+      if taken.devices() == array.devices():
+        return taken
   return array[np.ix_(*positions)]

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
-from gsm_optax._shrink._analysis import Analysis, Key, Part, Program
+from gsm_optax._shrink._analysis import Analysis, Key, Part, Program, needed_equations
 from gsm_optax._shrink._calls import RULES as CALLS
 from gsm_optax._shrink._contractions import RULES as CONTRACTIONS
 from gsm_optax._shrink._elementwise import RULES as ELEMENTWISE
@@ -96,6 +97,11 @@ def trace(apply_fn: ApplyFn, params: Any, inputs: Sequence[Any]) -> Traced:
 def _refuse(traced: Traced) -> None:
   """Raises a ValueError for functions that are not those of a model in inference."""
   jaxpr = traced.closed.jaxpr
+  if any(isinstance(const, jax.core.Tracer) for const in traced.closed.consts):
+    raise ValueError(
+      "apply_fn closes over a value that has no numbers inside jit or another"
+      " transformation: pass it as an input."
+    )
   if jaxpr.effects:
     effects = ", ".join(sorted(map(str, jaxpr.effects)))
     raise ValueError(f"apply_fn has side effects ({effects}): pass a pure function.")
@@ -112,16 +118,16 @@ def _refuse(traced: Traced) -> None:
         " computes alone, and no parameters or statistics."
       )
   own = set(jaxpr.invars[: len(traced.params)])
-  atoms = [atom for eqn in jaxpr.eqns for atom in eqn.invars]
+  atoms = [atom for _, eqn in needed_equations(jaxpr) for atom in eqn.invars]
   used = {atom for atom in atoms if isinstance(atom, core.Var)}
   if own.isdisjoint(used):
     raise ValueError("apply_fn does not use its params.")
 
 
 def _primitives(jaxpr: core.Jaxpr) -> set[str]:
-  """Names of all primitives, those of inner functions too."""
+  """Names of all primitives that matter, those of inner functions too."""
   names: set[str] = set()
-  for eqn in jaxpr.eqns:
+  for _, eqn in needed_equations(jaxpr):
     names.add(eqn.primitive.name)
     for inner in jax.tree.leaves(
       list(eqn.params.values()),
@@ -165,9 +171,14 @@ def walk(
   ]
   closed = traced.closed
   program = analysis.call(closed.jaxpr, closed.consts, [*params, *inputs], ())
-  for value, path in zip(program.outs, _names(traced.outputs), strict=True):
-    _refuse_statistics(units, value, path, params, traced.paths)
+  _refuse_statistics(units, program.outs, traced, params)
+  for value in program.outs:
     value.fixed(units, "an output")
+  for param in params:
+    for axis in filter(len, param.axes):  # of which something has to be left
+      nodes = np.unique(units.find(axis.labels)).tolist()
+      common = frozenset.intersection(*map(units.members, nodes))
+      units.fix(np.array(sorted(common), np.int64), "all of the axis goes at once")
   return Walk(analysis, program, params, inputs)
 
 
@@ -176,17 +187,28 @@ def _names(tree: Any) -> list[str]:
 
 
 def _refuse_statistics(
-  units: Units, value: Value, name: str, params: Sequence[Value], paths: Sequence[str]
+  units: Units, outs: Sequence[Value], traced: Traced, params: Sequence[Value]
 ) -> None:
-  """Raises a ValueError for a result that is as a leaf of the params, unit by unit."""
-  for param, path in zip(params, paths, strict=True):
-    if value.axes and value.shape == param.shape:
-      pairs = zip(value.axes, param.axes, strict=True)
-      if all(_tied(units, a.labels, b.labels) for a, b in pairs):
-        raise ValueError(
-          f"Output {name or '0'} of apply_fn is an update of {path} of params: let it"
-          " return what the model computes alone, and no parameters or statistics."
-        )
+  """Raises a ValueError for a result that is as a leaf of the params, unit by unit.
+
+  All results of a model may be so that takes one example: as are the biases in front.
+  """
+  found = {
+    name: path
+    for value, name in zip(outs, _names(traced.outputs), strict=True)
+    for param, path in zip(params, traced.paths, strict=True)
+    if value.axes and value.shape == param.shape
+    if all(
+      _tied(units, a.labels, b.labels)
+      for a, b in zip(value.axes, param.axes, strict=True)
+    )
+  }
+  if 0 < len(found) < len(outs):
+    name, path = next(iter(found.items()))
+    raise ValueError(
+      f"Output {name or '0'} of apply_fn is an update of {path} of params: let it"
+      " return what the model computes alone, and no parameters or statistics."
+    )
 
 
 def _tied(units: Units, a: Labels, b: Labels) -> bool:

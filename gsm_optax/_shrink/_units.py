@@ -50,6 +50,10 @@ class Units:
       self._named[name] = self._new(n)
     return self._named[name]
 
+  def known(self, name: Hashable) -> bool:
+    """Whether there are units of this name."""
+    return name in self._named
+
   def _new(self, n: int) -> Labels:
     begin, self._size = self._size, self._size + n
     while self._size > len(self._parents):
@@ -60,6 +64,12 @@ class Units:
     nodes = np.arange(begin, self._size)
     self._parents[nodes], self._families[nodes] = nodes, begin
     return nodes
+
+  def staying(self, n: int, reason: str) -> Labels:
+    """Of n positions that all stay."""
+    node = self.fresh(("stays", reason), 1)
+    self.fix(node, reason)
+    return np.repeat(node, n)
 
   def find(self, labels: Labels) -> Labels:
     """The nodes that the labels have been united with."""
@@ -101,7 +111,9 @@ class Units:
     stacked = np.sort(np.where(self._fixed[stacked], STAYS, stacked), 1)
     rows, inverse = np.unique(stacked, axis=0, return_inverse=True)
     nodes = [self.node(frozenset().union(*map(self.members, row))) for row in rows]
-    return np.array(nodes, np.int64)[inverse.reshape(-1)].reshape(shape)
+    result = np.array(nodes, np.int64)[inverse.reshape(-1)].reshape(shape)
+    # What stays in any case does so for the reason of the first of its labels.
+    return np.where(result == STAYS, roots[0], result)
 
   def node(self, units: frozenset[int]) -> int:
     """The node of a position that goes when any of these units goes."""
@@ -176,7 +188,7 @@ class Units:
     if not differ.any():
       return a
     pairs = np.unique(np.stack([a[differ], b[differ]]), axis=1).T
-    unlike = [pair for pair in pairs.tolist() if not self._merge(*pair)]
+    unlike = [pair for pair in pairs.tolist() if not self._merge(*pair, reason)]
     if unlike:
       self._match(a, b, {tuple(pair) for pair in unlike})
       for first, second in unlike:
@@ -184,15 +196,18 @@ class Units:
           self._fix(unit, reason)
     return self.find(a)
 
-  def _merge(self, a: int, b: int) -> bool:
-    """Makes two nodes one, where that is possible without fixing a unit of a set."""
+  def _merge(self, a: int, b: int, otherwise: str) -> bool:
+    """Makes two nodes one, where that is possible without fixing a unit of a set.
+
+    Units that stay because others do have their reason, or else this one.
+    """
     a, b = self._find(a), self._find(b)
     first, second = self.members(a), self.members(b)
     if first == second:
       if a in self._members and b in self._members:
         self._parents[b] = a
     elif not first or not second:
-      reason = self.reason(b if first else a)
+      reason = self.reason(b if first else a) or otherwise
       for unit in first | second:
         self._fix(unit, reason)
     elif len(first) == 1 and not first <= second:

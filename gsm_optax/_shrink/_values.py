@@ -131,6 +131,15 @@ class Value:
       np.broadcast_to(self.whole.value, own.value.shape),
     ).or_else(own)
 
+  def spread(self, axis: int) -> Uniform:
+    """Of any position that the only one of an axis is repeated at.
+
+    What it is once its own units are zeroed is not what it is once those are that the
+    many positions are tied to.
+    """
+    own = self.uniform(axis)
+    return self.whole.if_else(np.array([[True], [False]]), own)
+
   def fixed(self, units: Any, reason: str, axes: Sequence[int] | None = None) -> None:
     """Lets no position of these axes go, or of any."""
     for number in range(len(self.axes)) if axes is None else axes:

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
+import jax.numpy as jnp
+from jax import lax
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import kept_shape
+from gsm_optax._shrink._calls import unchanged
 from gsm_optax._shrink._elementwise import bind, computed
 from gsm_optax._shrink._values import Axis, Uniform, Value, staying, unknown
 
@@ -23,15 +26,26 @@ ZEROS = frozenset(["reduce_prod", "cumsum", "cumprod", "reduce_window_sum"])
 """What makes zeros of zeros."""
 
 
-def _passed(eqn: core.JaxprEqn, uniform: Uniform) -> Uniform:
+def _passed(eqn: core.JaxprEqn, uniform: Uniform, shape: Sequence[int]) -> Uniform:
   """Of a slice that the primitive stays within."""
   name = eqn.primitive.name
-  if name in KEEPS:
-    padded = any(any(each) for each in eqn.params.get("padding", ()))
-    return uniform.only_zeros() if padded else uniform
-  if name in ZEROS:
+  if name == "reduce_window_sum":
+    return uniform.only_zeros()
+  # Of no elements it is none of theirs: 1, or an infinity.
+  if (name in KEEPS and not _empty_windows(eqn.params)) and 0 not in shape:
+    return uniform
+  if name in ZEROS and 0 not in shape:
     return uniform.only_zeros()
   return unknown(uniform.known.shape[1])
+
+
+def _empty_windows(params: Any) -> bool:
+  """Whether a window may hold nothing but padding."""
+  if "window_dimensions" not in params:
+    return False
+  dilations = (*params["base_dilation"], *params["window_dilation"])
+  windows = zip(params["window_dimensions"], params["padding"], strict=True)
+  return any(n != 1 for n in dilations) or any(max(each) >= n for n, each in windows)
 
 
 def _along(eqn: core.JaxprEqn, rank: int) -> set[int]:
@@ -67,7 +81,9 @@ def _analyse(
     sizes = iter(aval.shape)
     for axis in range(len(own.axes)):
       if axis in along:
-        axes += [] if drops else [staying(next(sizes))]
+        n = 0 if drops else next(sizes)
+        labels = analysis.units.staying(n, name)
+        axes += [] if drops else [Axis(labels, unknown(n))]
         continue
       next(sizes)
       labels = reduce(
@@ -76,7 +92,7 @@ def _analyse(
       )
       indices = name.startswith("arg") or (name == "top_k" and number)
       uniform = own.uniform(axis)
-      uniform = unknown(len(labels)) if indices else _passed(eqn, uniform)
+      uniform = unknown(len(labels)) if indices else _passed(eqn, uniform, own.shape)
       axes.append(Axis(labels, uniform))
     spoilt = own.spoilt or (name if name not in KEEPS | ZEROS else "")
     array = computed(eqn, ins) if len(eqn.outvars) == 1 else None
@@ -93,13 +109,14 @@ def _fixed(
   analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
 ) -> Step:
   """Of a primitive of which nothing is known here: nothing may go."""
+  reason = f"no rule for {eqn.primitive.name}"
   for value in ins:
-    value.fixed(analysis.units, f"no rule for {eqn.primitive.name}")
+    value.fixed(analysis.units, reason)
   outs: list[Value] = []
   for var in eqn.outvars:
     aval: Any = var.aval
     shape = getattr(aval, "shape", ())
-    axes = tuple(staying(n) for n in shape)
+    axes = tuple(Axis(analysis.units.staying(n, reason), unknown(n)) for n in shape)
     dtype = getattr(aval, "dtype", None)
     outs.append(Value(axes, unknown(1), dtype, None, eqn.primitive.name))
   return Step(key, eqn, ins, outs, [])
@@ -134,9 +151,15 @@ def _gather(
   )
   aval: Any = eqn.outvars[0].aval
   axes = [staying(n) for n in aval.shape]
+  # Beyond the bounds there may be another number: NaN is no zero either way.
+  filled = eqn.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP and (
+    eqn.params["fill_value"] is not None
+    or not jnp.issubdtype(operand.dtype, jnp.inexact)
+  )
   for number, i in zip(numbers.offset_dims, through, strict=True):
     if i in whole:
-      axes[number] = Axis(operand.axes[i].labels, operand.uniform(i))
+      uniform = unknown(len(operand.axes[i])) if filled else operand.uniform(i)
+      axes[number] = Axis(operand.axes[i].labels, uniform)
   rest = [i for i in range(len(axes)) if i not in numbers.offset_dims]
   indices.fixed(analysis.units, "an index", [len(indices.axes) - 1])
   for number, i in zip(rest, range(len(indices.axes) - 1), strict=True):
@@ -217,5 +240,5 @@ RULES = {
   "gather": Rule(_gather, _run_gather),
   "dynamic_slice": Rule(_dynamic_slice, _run_dynamic_slice),
   "dynamic_update_slice": Rule(_dynamic_update_slice, _run),
-  "": Rule(_fixed, _run),
+  "": Rule(_fixed, lambda _, step, arrays: unchanged(step, arrays)),
 }
