@@ -211,10 +211,10 @@ def slice_array(array: Any, positions: Sequence[npt.NDArray[np.int64]]) -> Any:
   """The positions kept of each axis."""
   if tuple(array.shape) == tuple(map(len, positions)):
     return array
-  if isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer):
+  traced = isinstance(array, jax.core.Tracer)
+  if isinstance(array, jax.Array) and not traced and array.is_fully_addressable:
     # By NumPy where that is all: JAX compiles an indexing anew for each shape.
-    if array.is_fully_addressable:
-      taken = jnp.asarray(np.asarray(array)[np.ix_(*positions)])
-      if taken.devices() == array.devices():
-        return taken
+    taken = jnp.asarray(np.asarray(array)[np.ix_(*positions)])
+    if taken.devices() == array.devices():
+      return taken
   return array[np.ix_(*positions)]
