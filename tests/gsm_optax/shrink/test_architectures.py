@@ -118,7 +118,7 @@ def test_haiku_with_state():
   def network(x, training=False):
     x = hk.Conv2D(4, 3)(x)
     x = hk.BatchNorm(True, True, 0.9)(x, is_training=training)
-    x = hk.MaxPool(2, 2, "VALID")(jax.nn.relu(x))
+    x = hk.MaxPool((2, 2, 1), (2, 2, 1), "VALID")(jax.nn.relu(x))
     return hk.Linear(2)(hk.Flatten()(x))
 
   model = hk.without_apply_rng(hk.transform_with_state(network))
