@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from gsm_optax._shrink._axes import kept, kept_shape
 from gsm_optax._shrink._dead import remove_dead, remove_unkept
@@ -122,7 +123,7 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
 
 def _refuse_abstract(params: Any) -> None:
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    if isinstance(leaf, (jax.ShapeDtypeStruct, jax.core.Tracer)):
+    if isinstance(leaf, (jax.ShapeDtypeStruct, Tracer)):
       raise ValueError(
         f"{path_name(path)} of params has no numbers: shrink cannot be called inside"
         " jit; channel_groups takes shapes alone."
@@ -172,7 +173,7 @@ def _tolerance(traced: Traced) -> float:
 def difference(a: Any, b: Any) -> float:
   """The largest difference of two trees, as a share of the largest number.
 
-  NaN equals NaN.
+  NaN equals NaN, and is infinitely far from all else.
   """
   worst = 0.0
   for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
@@ -180,7 +181,8 @@ def difference(a: Any, b: Any) -> float:
     same = (one == other) | (np.isnan(one) & np.isnan(other))
     if not same.all():
       scale = np.nanmax(np.abs(other), initial=0.0, where=np.isfinite(other))
-      worst = max(worst, float(np.max(np.abs(one - other)[~same]) / (scale or 1.0)))
+      error = float(np.max(np.abs(one - other)[~same]) / (scale or 1.0))
+      worst = np.inf if np.isnan(error) else max(worst, error)
   return worst
 
 
