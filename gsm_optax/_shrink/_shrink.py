@@ -178,7 +178,7 @@ def _tolerance(traced: Traced) -> float:
 def difference(a: Any, b: Any) -> float:
   """The largest difference of two trees, as a share of the largest number.
 
-  NaN equals NaN.
+  NaN equals NaN, and is infinitely far from all else.
   """
   worst = 0.0
   for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from jax.core import Tracer
 
 from gsm_optax._shrink._analysis import Key, Part
 from gsm_optax._shrink._axes import take_kept
@@ -223,10 +224,10 @@ def slice_array(array: Any, positions: Sequence[npt.NDArray[np.int64]]) -> Any:
   """The positions kept of each axis."""
   if tuple(array.shape) == tuple(map(len, positions)):
     return array
-  if isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer):
+  traced = isinstance(array, Tracer)
+  if isinstance(array, jax.Array) and not traced and array.is_fully_addressable:
     # By NumPy where that is all: JAX compiles an indexing anew for each shape.
-    if array.is_fully_addressable:
-      taken = jnp.asarray(np.asarray(array)[np.ix_(*positions)])
-      if taken.devices() == array.devices():
-        return taken
+    taken = jnp.asarray(np.asarray(array)[np.ix_(*positions)])
+    if taken.devices() == array.devices():
+      return taken
   return array[np.ix_(*positions)]

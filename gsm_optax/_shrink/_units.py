@@ -188,9 +188,9 @@ class Units:
     if not differ.any():
       return a
     pairs = np.unique(np.stack([a[differ], b[differ]]), axis=1).T
-    unlike = [pair for pair in pairs.tolist() if not self._merge(*pair, reason)]
+    unlike = [(x, y) for x, y in pairs.tolist() if not self._merge(x, y, reason)]
     if unlike:
-      self._match(a, b, {tuple(pair) for pair in unlike})
+      self._match(a, b, unlike)
       for first, second in unlike:
         for unit in self.members(first) ^ self.members(second):
           self._fix(unit, reason)

@@ -21,12 +21,6 @@ def attend(q, k, v):
   return jnp.einsum("bhqk,bkhd->bqhd", shares, v)
 
 
-def layer_norm(params, x):
-  x = x - x.mean(-1, keepdims=True)
-  x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)
-  return x * params["scale"] + params["bias"]
-
-
 def rms_norm(scale, x):
   return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6) * scale
 
@@ -122,7 +116,7 @@ def test_jax_nn_dot_product_attention():
     mixed = jax.nn.dot_product_attention(q, k, v, is_causal=True)
     return jnp.einsum("bthe,hed->btd", mixed, params["out"])
 
-  params = randomised({**{n: (5, 3, 4) for n in "qkv"}, "out": (3, 4, 6)})
+  params = randomised({**dict.fromkeys("qkv", (5, 3, 4)), "out": (3, 4, 6)})
   assert_shrinks(apply_fn, params, numbers(2, 4, 5), stays=["out:2"], training=True)
 
 
@@ -169,7 +163,9 @@ def test_linen_layer_norm(fast):
     @linen.compact
     def __call__(self, x):
       x = linen.Dense(6)(x)
-      x = x + linen.Dense(6)(linen.gelu(linen.Dense(8)(linen.LayerNorm(use_fast_variance=fast)(x))))
+      x = x + linen.Dense(6)(
+        linen.gelu(linen.Dense(8)(linen.LayerNorm(use_fast_variance=fast)(x)))
+      )
       return linen.Dense(2)(linen.LayerNorm(use_fast_variance=fast)(x))
 
   model, x = Network(), numbers(3, 5)
@@ -234,7 +230,7 @@ def test_vmapped_heads_share_their_positions():
 
     return jax.vmap(head)(*(params[name] for name in ("q", "k", "v", "out"))).sum(0)
 
-  params = randomised({**{n: (3, 5, 4) for n in "qkv"}, "out": (3, 4, 5)})
+  params = randomised({**dict.fromkeys("qkv", (3, 5, 4)), "out": (3, 4, 5)})
   groups = assert_shrinks(apply_fn, params, numbers(2, 4, 5), stays=["out:2"])
   assert sorted(group.size for group in groups.groups) == [3, 4, 4, 5]
 
@@ -244,11 +240,11 @@ def test_one_head_at_a_time_is_what_a_mask_can_ask_for():
     q, k, v = (jnp.einsum("btd,dhe->bthe", x, params[name]) for name in "qkv")
     return jnp.einsum("bthe,hed->btd", attend(q, k, v), params["out"])
 
-  params = randomised({**{n: (5, 3, 4) for n in "qkv"}, "out": (3, 4, 5)})
+  params = randomised({**dict.fromkeys("qkv", (5, 3, 4)), "out": (3, 4, 5)})
   keep = jax.tree.map(lambda p: np.ones(p.shape, bool), params)
   for name in "qkv":
     keep[name][:, 1] = False
   keep["out"][1] = False
   small = gsm_optax.shrink(apply_fn, params, numbers(2, 4, 5), keep=keep)
   after = {leaf.path: leaf.after for leaf in small.leaves}
-  assert after == {**{n: (5, 2, 4) for n in "qkv"}, "out": (2, 4, 5)}
+  assert after == {**dict.fromkeys("qkv", (5, 2, 4)), "out": (2, 4, 5)}

@@ -30,7 +30,9 @@ def test_an_rnn(start):
   if start == "zeros":
     del shapes["first"]
   params = randomised(shapes)
-  groups = assert_shrinks(apply_fn, params, numbers(2, 4, 5), stays=["out:1"], training=True)
+  groups = assert_shrinks(
+    apply_fn, params, numbers(2, 4, 5), stays=["out:1"], training=True
+  )
   assert sorted(group.size for group in groups.groups) == [5, 8]
 
 
@@ -74,7 +76,10 @@ def test_linen_cells(cell):
 
 def test_nnx_rnn():
   rngs = nnx.Rngs(0)
-  cell, dense = nnx.SimpleCell(5, 6, dtype=jnp.float64, rngs=rngs), nnx.Linear(6, 2, rngs=rngs)
+  cell, dense = (
+    nnx.SimpleCell(5, 6, dtype=jnp.float64, rngs=rngs),
+    nnx.Linear(6, 2, rngs=rngs),
+  )
   graph, params, rest = nnx.split((cell, dense), nnx.Param, ...)
 
   def apply_fn(params, x):
@@ -113,7 +118,9 @@ def test_a_stack_of_layers_with_skips():
   shapes = {"in": (5, 6), "out": (6, 2), "probe": (8, 3)}
   shapes["layers"] = {"a": (4, 6, 8), "b": (4, 8), "c": (4, 8, 6)}
   stays = ["out:1", "probe:1", *(f"layers/{name}:0" for name in "abc")]
-  assert_shrinks(apply_fn, randomised(shapes), numbers(3, 5), stays=stays, training=True)
+  assert_shrinks(
+    apply_fn, randomised(shapes), numbers(3, 5), stays=stays, training=True
+  )
 
 
 def test_a_loop_of_a_known_length():

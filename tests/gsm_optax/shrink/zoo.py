@@ -43,7 +43,9 @@ def random_mask(groups: Any, params: Any, share: float, seed: int) -> Any:
   """True but for the weights of some units of each group; each axis keeps some."""
   rng = np.random.default_rng(seed)
   shapes = {path: leaf.shape for path, leaf in paths_and_leaves(params)}
-  kept = {(path, i): np.ones(n, bool) for path in shapes for i, n in enumerate(shapes[path])}
+  kept = {
+    (path, i): np.ones(n, bool) for path in shapes for i, n in enumerate(shapes[path])
+  }
   for group in groups.groups:
     drop = group.size - max(1, math.ceil(share * group.size))
     for unit in rng.permutation(group.size)[:drop]:
@@ -119,7 +121,7 @@ def assert_shrinks(
 
 
 def assert_trains(apply_fn: Any, zeroed: Any, small: Any, inputs: Any) -> None:
-  """Asserts that derivatives are those of the larger function, and that it is mapped."""
+  """Asserts that derivatives are those of the larger function; and maps it."""
 
   def loss(function: Any) -> Any:
     def of_params(params: Any) -> Any:
