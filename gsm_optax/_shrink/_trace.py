@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
@@ -11,6 +12,8 @@ from jax.extend import core
 from gsm_optax._shrink._analysis import Analysis, Key, Part, Program, needed_equations
 from gsm_optax._shrink._calls import RULES as CALLS
 from gsm_optax._shrink._contractions import RULES as CONTRACTIONS
+from gsm_optax._shrink._convolutions import RULES as CONVOLUTIONS
+from gsm_optax._shrink._derivatives import RULES as DERIVATIVES
 from gsm_optax._shrink._elementwise import RULES as ELEMENTWISE
 from gsm_optax._shrink._shapes import RULES as SHAPES
 from gsm_optax._shrink._units import Labels, Units
@@ -18,7 +21,15 @@ from gsm_optax._shrink._values import Value
 from gsm_optax._shrink._windows import RULES as WINDOWS
 from gsm_optax._trees import path_name
 
-RULES = {**ELEMENTWISE, **SHAPES, **CONTRACTIONS, **WINDOWS, **CALLS}
+RULES = {
+  **ELEMENTWISE,
+  **SHAPES,
+  **CONTRACTIONS,
+  **CONVOLUTIONS,
+  **WINDOWS,
+  **CALLS,
+  **DERIVATIVES,
+}
 """By the name of a primitive; that of no name is for the others."""
 
 RANDOM = frozenset(

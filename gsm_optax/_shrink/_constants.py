@@ -1,0 +1,123 @@
+"""Units that are constant, and what they add where they were summed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax.extend import core
+
+from gsm_optax._shrink._analysis import Analysis, Candidate, Key, Part, Step
+from gsm_optax._shrink._axes import kept
+from gsm_optax._shrink._elementwise import bind
+from gsm_optax._shrink._values import (
+  NOW,
+  ZEROED,
+  Axis,
+  Uniform,
+  Value,
+  uniform_slices,
+  unknown,
+)
+
+
+def candidate(
+  analysis: Analysis,
+  labels: npt.NDArray[np.int64],
+  ins: Sequence[Value],
+  numbers: Sequence[int],
+  zero: npt.NDArray[np.bool_],
+  key: Key,
+) -> npt.NDArray[np.bool_] | None:
+  """Positions at which an operand is constant, and the other is of parameters alone."""
+  for own, other in ((0, 1), (1, 0)):
+    array = ins[other].array
+    if ins[own].array is None and array is not None:
+      uniform = ins[own].uniform(numbers[own])
+      constant = uniform.known[NOW] & ~zero[NOW]
+
+      def rows(
+        positions: npt.NDArray[np.int64],
+        array: Callable[[], Any] = array,
+        axis: int = numbers[other],
+      ) -> npt.NDArray[Any]:
+        return np.take(np.asarray(array()), positions, axis)
+
+      analysis.candidates[key] = Candidate(
+        labels, constant, uniform.value[NOW], rows, own
+      )
+      return constant
+  return None
+
+
+def sum_of_parts(parts: Sequence[Part], eqn: core.JaxprEqn) -> npt.NDArray[Any] | None:
+  """What the constants of a contraction add to its result.
+
+  It has the result's rank, with axes of one position where all are alike.
+  """
+  if not parts:
+    return None
+  with jax.ensure_compile_time_eval():
+    add = _add_to_dot if eqn.primitive.name == "dot_general" else _add_to_conv
+    return np.sum([np.asarray(add(part, eqn)) for part in parts], axis=0)
+
+
+def _add_to_dot(part: Part, eqn: core.JaxprEqn) -> Any:
+  contracting, batch = eqn.params["dimension_numbers"]
+  shapes: list[Any] = [var.aval for var in eqn.invars]
+  own = part.side
+  constant = np.asarray(part.values)
+  shape = [1] * len(shapes[own].shape)
+  for number, other in zip(batch[own], batch[1 - own], strict=True):
+    shape[number] = part.rows.shape[other]
+  shape[contracting[own][0]] = len(constant)
+  spread = [1] * len(shape)
+  spread[contracting[own][0]] = len(constant)
+  filled = np.broadcast_to(constant.reshape(spread), shape)
+  operands = [jnp.asarray(part.rows), jnp.asarray(filled, shapes[own].dtype)]
+  return bind(eqn, operands if own else operands[::-1])
+
+
+def _add_to_conv(part: Part, eqn: core.JaxprEqn) -> Any:
+  numbers = eqn.params["dimension_numbers"]
+  image: Any = eqn.invars[0].aval
+  shape = list(image.shape)
+  shape[numbers.lhs_spec[0]] = 1
+  shape[numbers.lhs_spec[1]] = len(part.values)
+  spread = [1] * len(shape)
+  spread[numbers.lhs_spec[1]] = len(part.values)
+  filled = np.broadcast_to(np.asarray(part.values).reshape(spread), shape)
+  return bind(eqn, [jnp.asarray(filled, image.dtype), jnp.asarray(part.rows)])
+
+
+def plus(analysis: Analysis, out: Value, added: npt.NDArray[Any] | None) -> Value:
+  """The result of a contraction, to which constants are added."""
+  if added is None:
+    return out
+  every = [np.ones(n, bool) for n in added.shape]
+  keeps = [
+    ~analysis.units.gone(axis.labels) if n > 1 else ones
+    for axis, n, ones in zip(out.axes, added.shape, every, strict=True)
+  ]
+  axes: list[Axis] = []
+  for number, axis in enumerate(out.axes):
+    same, value = uniform_slices(added, keeps, number)
+    known, values = axis.uniform.known.copy(), axis.uniform.value.copy()
+    known[NOW] &= same
+    values[NOW] = np.where(known[NOW], value, 0.0)
+    axes.append(Axis(axis.labels, Uniform(known, values)))
+  whole = unknown(1)
+  whole.known[ZEROED], whole.value[ZEROED] = out.whole.known[ZEROED], 0.0
+  return Value(tuple(axes), whole, out.dtype, None, out.spoilt)
+
+
+def with_added(evaluation: Any, step: Step, result: Any) -> Any:
+  added = sum_of_parts(evaluation.parts.get(step.key, ()), step.eqn)
+  if added is None:
+    return result
+  for number, axis in enumerate(step.outs[0].axes):
+    if added.shape[number] > 1:
+      added = np.take(added, kept(evaluation.units, axis), number)
+  return result + jnp.asarray(added, result.dtype)
