@@ -15,6 +15,7 @@ from gsm_optax._shrink._contractions import RULES as CONTRACTIONS
 from gsm_optax._shrink._convolutions import RULES as CONVOLUTIONS
 from gsm_optax._shrink._derivatives import RULES as DERIVATIVES
 from gsm_optax._shrink._elementwise import RULES as ELEMENTWISE
+from gsm_optax._shrink._pieces import RULES as PIECES
 from gsm_optax._shrink._shapes import RULES as SHAPES
 from gsm_optax._shrink._units import Labels, Units
 from gsm_optax._shrink._values import Value
@@ -24,6 +25,7 @@ from gsm_optax._trees import path_name
 RULES = {
   **ELEMENTWISE,
   **SHAPES,
+  **PIECES,
   **CONTRACTIONS,
   **CONVOLUTIONS,
   **WINDOWS,
