@@ -60,18 +60,21 @@ class Program(NamedTuple):
   outs: Sequence[Value]
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Part:
   """Units that were constant, as one contraction saw them.
 
   Attributes:
     values: float64 (m,), of each unit.
     rows: the other operand at the units' positions.
     side: which operand is constant.
+    found: what they add, once it has been computed: for each shape JAX compiles anew.
   """
 
   values: npt.NDArray[np.float64]
   rows: npt.NDArray[Any]
   side: int
+  found: list[npt.NDArray[Any]] = field(default_factory=list[npt.NDArray[Any]])
 
 
 class Candidate(NamedTuple):

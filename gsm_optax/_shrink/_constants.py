@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,6 @@ from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Candidate, Key, Part, Step
 from gsm_optax._shrink._axes import kept
-from gsm_optax._shrink._elementwise import bind
 from gsm_optax._shrink._values import (
   NOW,
   ZEROED,
@@ -55,41 +53,58 @@ def candidate(
 def sum_of_parts(parts: Sequence[Part], eqn: core.JaxprEqn) -> npt.NDArray[Any] | None:
   """What the constants of a contraction add to its result.
 
-  It has the result's rank, with axes of one position where all are alike.
+  It has the result's rank, with axes of one position where all are alike. It is
+  computed by NumPy, as JAX would compile something for each shape.
   """
-  if not parts:
-    return None
-  with jax.ensure_compile_time_eval():
-    add = _add_to_dot if eqn.primitive.name == "dot_general" else _add_to_conv
-    return np.sum([np.asarray(add(part, eqn)) for part in parts], axis=0)
+  add = _add_to_dot if eqn.primitive.name == "dot_general" else _add_to_conv
+  for part in parts:
+    if not part.found:
+      part.found.append(add(part, eqn))
+  return np.sum([part.found[0] for part in parts], axis=0) if parts else None
 
 
-def _add_to_dot(part: Part, eqn: core.JaxprEqn) -> Any:
+def _summed(part: Part, axis: int) -> npt.NDArray[np.float64]:
+  """The rows, each times its constant, added up: without the rows' axis."""
+  rows = np.asarray(part.rows).astype(np.float64)
+  return np.tensordot(part.values, rows, ([0], [axis]))
+
+
+def _add_to_dot(part: Part, eqn: core.JaxprEqn) -> npt.NDArray[np.float64]:
   contracting, batch = eqn.params["dimension_numbers"]
-  shapes: list[Any] = [var.aval for var in eqn.invars]
-  own = part.side
-  constant = np.asarray(part.values)
-  shape = [1] * len(shapes[own].shape)
-  for number, other in zip(batch[own], batch[1 - own], strict=True):
-    shape[number] = part.rows.shape[other]
-  shape[contracting[own][0]] = len(constant)
-  spread = [1] * len(shape)
-  spread[contracting[own][0]] = len(constant)
-  filled = np.broadcast_to(constant.reshape(spread), shape)
-  operands = [jnp.asarray(part.rows), jnp.asarray(filled, shapes[own].dtype)]
-  return bind(eqn, operands if own else operands[::-1])
+  own, other = part.side, 1 - part.side
+  ranks = [len(var.aval.shape) for var in eqn.invars]  # pyright: ignore
+  axes = [i for i in range(ranks[other]) if i not in contracting[other]]
+  free = [i for i in axes if i not in batch[other]]
+  result = _summed(part, contracting[other][0])
+  # A result has the axes of the batch first, then those of both operands.
+  result = result.transpose([axes.index(i) for i in (*batch[other], *free)])
+  alike = ranks[own] - len(batch[own]) - 1
+  shape = result.shape[: len(batch[other])]
+  ones = (1,) * alike
+  rest = result.shape[len(shape) :]
+  return result.reshape(*shape, *((*ones, *rest) if own == 0 else (*rest, *ones)))
 
 
-def _add_to_conv(part: Part, eqn: core.JaxprEqn) -> Any:
-  numbers = eqn.params["dimension_numbers"]
-  image: Any = eqn.invars[0].aval
-  shape = list(image.shape)
-  shape[numbers.lhs_spec[0]] = 1
-  shape[numbers.lhs_spec[1]] = len(part.values)
-  spread = [1] * len(shape)
-  spread[numbers.lhs_spec[1]] = len(part.values)
-  filled = np.broadcast_to(np.asarray(part.values).reshape(spread), shape)
-  return bind(eqn, [jnp.asarray(filled, image.dtype), jnp.asarray(part.rows)])
+def _add_to_conv(part: Part, eqn: core.JaxprEqn) -> npt.NDArray[np.float64]:
+  """Each pixel of the kernel counts where it lies within the image."""
+  params = eqn.params
+  lhs, rhs, out = params["dimension_numbers"]
+  image, result = (var.aval.shape for var in (eqn.invars[0], eqn.outvars[0]))  # pyright: ignore
+  kernel = np.moveaxis(np.asarray(part.rows), rhs, range(len(rhs)))
+  # From (out, in, pixels) to (out, pixels).
+  found = np.tensordot(part.values, kernel.astype(np.float64), ([0], [1]))
+  for number, (low, _) in enumerate(params["padding"]):
+    places = np.arange(result[out[2 + number]])[:, None]
+    pixels = np.arange(found.shape[1])[None]
+    dilated = params["lhs_dilation"][number]
+    index = places * params["window_strides"][number] - low
+    index = index + pixels * params["rhs_dilation"][number]
+    inside = (index >= 0) & (index <= (image[lhs[2 + number]] - 1) * dilated)
+    inside &= index % dilated == 0
+    # The kernel's first axis goes, and the image's comes last.
+    found = np.tensordot(found, inside.astype(np.float64), ([1], [1]))
+  # As the image is: one for all images, then channels, then pixels.
+  return np.moveaxis(found[None], range(found.ndim + 1), out)
 
 
 def plus(analysis: Analysis, out: Value, added: npt.NDArray[Any] | None) -> Value:

@@ -32,6 +32,8 @@ class Units:
     self._named: dict[Hashable, Labels] = {}
     self._reasons: dict[int, str] = {STAYS: "tied to an axis that stays"}
     self._families = np.zeros(1024, np.int64)
+    # Of sets, as long as nothing is united or fixed.
+    self._remembered: dict[int, frozenset[int]] = {}
     self._removed: set[int] = set()
     self._is_removed: npt.NDArray[np.bool_] | None = None
 
@@ -94,9 +96,12 @@ class Units:
       return frozenset()
     if node not in self._members:
       return frozenset([node])
-    result = frozenset().union(*(self.members(each) for each in self._members[node]))
-    if not result:  # remembered, as many nodes are asked for again and again
-      self._fix(node, self.reason(self._members[node][0]))
+    result = self._remembered.get(node)
+    if result is None:
+      result = frozenset().union(*map(self.members, self._members[node]))
+      if not result:
+        self._fix(node, self.reason(self._members[node][0]))
+      self._remembered[node] = result
     return result
 
   def family(self, unit: int) -> int:
@@ -136,6 +141,11 @@ class Units:
   def _fix(self, unit: int, reason: str) -> None:
     self._fixed[unit] = True
     self._reasons[unit] = reason
+    self._remembered.clear()
+
+  def _put_under(self, node: int, other: int) -> None:
+    self._parents[node] = other
+    self._remembered.clear()
 
   def stays(self, labels: Labels) -> npt.NDArray[np.bool_]:
     """(n,): whether a position stays whatever is removed."""
@@ -162,15 +172,12 @@ class Units:
     if self._is_removed is None or len(self._is_removed) < self._size:
       self._is_removed = np.zeros(len(self._parents), bool)
       self._is_removed[list(self._removed)] = True
-    roots = self.find(labels)
-    gone = self._is_removed[roots]
-    for node in self._set_nodes(roots[~self._fixed[roots]]):
-      gone[roots == node] = not self._removed.isdisjoint(self.members(node))
-    return gone
-
-  def _set_nodes(self, roots: Labels) -> list[int]:
-    """Those of the nodes that are sets."""
-    return [node for node in np.unique(roots).tolist() if node in self._members]
+    nodes, inverse = np.unique(self.find(labels), return_inverse=True)
+    gone = self._is_removed[nodes]
+    for number, node in enumerate(nodes.tolist()):
+      if node in self._members and not self._fixed[node]:
+        gone[number] = not self._removed.isdisjoint(self.members(node))
+    return gone[inverse.reshape(-1)]
 
   def unite(self, a: Labels, b: Labels, reason: str) -> Labels:
     """Makes positions with labels a go if and only if those with labels b go.
@@ -205,15 +212,15 @@ class Units:
     first, second = self.members(a), self.members(b)
     if first == second:
       if a in self._members and b in self._members:
-        self._parents[b] = a
+        self._put_under(b, a)
     elif not first or not second:
       reason = self.reason(b if first else a) or otherwise
       for unit in first | second:
         self._fix(unit, reason)
     elif len(first) == 1 and not first <= second:
-      self._parents[next(iter(first))] = self.node(second)
+      self._put_under(next(iter(first)), self.node(second))
     elif len(second) == 1 and not second <= first:
-      self._parents[next(iter(second))] = self.node(first)
+      self._put_under(next(iter(second)), self.node(first))
     else:
       return False
     return True
@@ -233,4 +240,4 @@ class Units:
     for unit, where in places[0].items():
       other = by_places.pop(tuple(where), None)
       if other is not None:
-        self._parents[self._find(unit)] = self._find(other)
+        self._put_under(self._find(unit), self._find(other))
