@@ -85,14 +85,16 @@ def _add_to_dot(part: Part, eqn: core.JaxprEqn) -> npt.NDArray[np.float64]:
   return result.reshape(*shape, *((*ones, *rest) if own == 0 else (*rest, *ones)))
 
 
-def _add_to_conv(part: Part, eqn: core.JaxprEqn) -> npt.NDArray[np.float64]:
+def _add_to_conv(part: Part, eqn: core.JaxprEqn) -> npt.NDArray[Any]:
   """Each pixel of the kernel counts where it lies within the image."""
   params = eqn.params
   lhs, rhs, out = params["dimension_numbers"]
   image, result = (var.aval.shape for var in (eqn.invars[0], eqn.outvars[0]))  # pyright: ignore
   kernel = np.moveaxis(np.asarray(part.rows), rhs, range(len(rhs)))
   # From (out, in, pixels) to (out, pixels).
-  found = np.tensordot(part.values, kernel.astype(np.float64), ([0], [1]))
+  found: npt.NDArray[Any] = np.tensordot(
+    part.values, kernel.astype(np.float64), ([0], [1])
+  )
   for number, (low, _) in enumerate(params["padding"]):
     places = np.arange(result[out[2 + number]])[:, None]
     pixels = np.arange(found.shape[1])[None]
