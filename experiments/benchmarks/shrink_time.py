@@ -4,8 +4,8 @@
 
 On the CPU, of a ResNet-50 and of a transformer of 12 layers, with zeros in a third of
 the columns of the matrices. A round walks through the function once, as
-`channel_groups` does. `shrink` does so until nothing more is dead, and then compiles and computes both
-functions. The results are `experiments/results/shrink-time`.
+`channel_groups` does. `shrink` does so until nothing more is dead, and then compiles
+and computes both functions. The results are `experiments/results/shrink-time`.
 """
 
 import statistics
