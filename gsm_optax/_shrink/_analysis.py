@@ -188,12 +188,9 @@ class Analysis:
   def parameter(self, array: Any, name: Key) -> Value:
     """A leaf of the params, which may be abstract."""
     if not array.shape:
-      if not hasattr(array, "__array__"):
-        return Value((), unknown(1), array.dtype, lambda: None)
-      value = self.constant(array, name)
-      # What may be removed may not depend on it, as it does not on other params.
-      value.whole.known[ZEROED] = False
-      return value
+      # Units that depend on it would not follow when it is trained.
+      numbers = np.asarray(array) if hasattr(array, "__array__") else None
+      return Value((), unknown(1), array.dtype, lambda: numbers)
     return self._array(array, name, zeroed=True)
 
   def _array(self, array: Any, name: Key, zeroed: bool) -> Value:
@@ -211,10 +208,13 @@ class Analysis:
       if numbers is not None and real and not self.units.stays(own).all():
         same, value = uniform_slices(numbers, kept, axis)
         uniform.known[:], uniform.value[:] = same, value
+      if zeroed and len(own) == 1:  # as a scalar
+        uniform.known[NOW] = False
       if zeroed:
         uniform.known[ZEROED], uniform.value[ZEROED] = True, 0.0
       axes.append(Axis(own, uniform))
-    whole = _whole(axes, kept, zeroed)
+    # Nor would they follow a leaf of the params that is not theirs.
+    whole = unknown(1) if zeroed else _whole(axes, kept)
     return Value(tuple(axes), whole, array.dtype, lambda: numbers)
 
   def input(self, shape: Sequence[int], dtype: Any, name: Key) -> Value:
@@ -226,16 +226,12 @@ class Analysis:
     return Value(tuple(axes), unknown(1), dtype)
 
 
-def _whole(
-  axes: Sequence[Axis], kept: Sequence[npt.NDArray[np.bool_]], zeroed: bool
-) -> Uniform:
+def _whole(axes: Sequence[Axis], kept: Sequence[npt.NDArray[np.bool_]]) -> Uniform:
   """Of an array, from its slices."""
   first = axes[0].uniform.at(kept[0])
   if not first.known.shape[1]:
     return unknown(1)
   same = first.known.all(1) & (first.value == first.value[:, :1]).all(1)
-  if zeroed:
-    same[ZEROED] = False
   return Uniform(same[:, None], np.where(same, first.value[:, 0], 0.0)[:, None])
 
 

@@ -55,6 +55,7 @@ def remove_dead(traced: Traced, units: Units, stay: Kept | None = None) -> Remov
         values = candidate.values[positions]
         part = Part(values, candidate.rows(positions), candidate.side)
         parts.setdefault(key, []).append(part)
+        units.constants.update(units.find(candidate.labels[positions]).tolist())
 
 
 def _gone_before(
@@ -94,10 +95,15 @@ def leave_one(found: Walk, units: Units, before: Set[int] = frozenset()) -> set[
 
 
 def removable(found: Walk, units: Units) -> tuple[int, int]:
-  """How many units of the params and inputs are not fixed, and are left of these."""
-  axes = [axis for value in (*found.params, *found.inputs) for axis in value.axes]
-  every = _members(units, [axis.labels for axis in axes])
-  return len(every), len(every - units.removed)
+  """How many positions of the params need not stay, and are left of these.
+
+  Those with the same label are counted once.
+  """
+  axes = [axis for value in found.params for axis in value.axes]
+  nodes = np.unique(np.concatenate([units.find(axis.labels) for axis in axes] or [[]]))
+  free = nodes.astype(np.int64)
+  free = free[~units.stays(free)]
+  return len(free), int((~units.gone(free)).sum())
 
 
 def _values(program: Program) -> list[Value]:

@@ -27,7 +27,7 @@ class ChannelGroup:
   members: Mapping[tuple[str, int], npt.NDArray[np.int64]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ChannelGroups:
   """What `channel_groups` returns.
 
@@ -48,6 +48,8 @@ class ChannelGroups:
     for (path, axis), reason in self.fixed.items():
       lines.append(f"stays: {path}[{axis}] ({reason})")
     return "\n".join(lines)
+
+  __repr__ = __str__
 
 
 def channel_groups(apply_fn: ApplyFn, params: Any, *inputs: Any) -> ChannelGroups:

@@ -24,7 +24,13 @@ from gsm_optax._shrink._units import Units
 from gsm_optax._trees import path_name
 
 
-def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Small:
+def shrink(
+  apply_fn: ApplyFn,
+  params: Any,
+  *inputs: Any,
+  keep: Any = None,
+  tolerance: float | None = None,
+) -> Small:
   """The same function with fewer weights.
 
   Zeros that pruning has made are stored and multiplied like other numbers. But where
@@ -34,26 +40,31 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
   knows of no layers, and returns a function without them. It does so to a fixed point,
   and then compares both functions' outputs on `inputs`.
 
-  A unit into which nothing comes but a bias is constant. It is taken out too, and what
-  it adds is added where it was summed.
+  A unit into which nothing comes but a bias is constant. It is taken out too, where it
+  goes into products and convolutions, and what it adds is added there.
 
   Args:
     apply_fn: ``(params, *inputs) -> outputs``, a pure function in inference mode,
       without random numbers; it returns outputs alone, and no updated statistics.
     params: tree of floating-point arrays; all of them, or what is not in the tree is
       taken as it is.
-    *inputs: arrays, or trees of them, as the function takes them. Any batch will do.
+    *inputs: arrays, or trees of them, as the function takes them. Any batch will do;
+      other arguments are given by `functools.partial`.
     keep: tree like the params of boolean arrays. Units of which nothing is kept are
       removed, in place of all that are dead: the result is the function of params in
       which they are zero.
+    tolerance: by how much outputs may differ, as a share of the largest, or in which
+      share of them, where they are whole numbers. By default what rounding does to
+      numbers of the coarsest dtype in the function.
 
   Returns:
     A `Small`, with ``apply_fn``, ``params``, and ``slice`` for trees like the params.
 
   Raises:
     ValueError: for a function with random numbers or side effects, or that returns
-      params or updates of them; for params that are not floating-point arrays or are
-      not used; for masks of other shapes; if the outputs differ by more than rounding.
+      params or updates of them; for params that are not floating-point arrays, or of
+      which none is used; for masks of other shapes; if the outputs differ by more than
+      rounding.
 
   Example:
     >>> import jax.numpy as jnp
@@ -94,17 +105,14 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
       ],
     )
   wanted = jax.jit(apply_fn)(compared, *inputs)
-  tolerance = _tolerance(traced)
+  tolerance = _tolerance(traced) if tolerance is None else tolerance
   error = difference(jax.jit(function.__call__)(small_params, *inputs), wanted)
   if not error <= tolerance:
     raise ValueError(
       f"The outputs of the smaller function differ by {error:.1e} of the largest, more"
-      f" than rounding ({tolerance:.0e}). Please report the function."
+      f" than rounding ({tolerance:.0e}). Where a choice is made, as by argmax,"
+      " rounding may change it: give a larger tolerance. Else please report the function."
     )
-  counts = [
-    sum(len(part.values) for part in each if len(part.values))
-    for each in parts.values()
-  ]
   nothing_removed = Units()
   return Small(
     apply_fn=function.__call__,
@@ -118,9 +126,9 @@ def shrink(apply_fn: ApplyFn, params: Any, *inputs: Any, keep: Any = None) -> Sm
       multiply_adds(found.program, nothing_removed),
       multiply_adds(found.program, units),
     ),
-    constants=sum(counts),
+    constants=len(units.constants),
     fixed=reasons(units, traced, found.params),
-    fits=_fits(apply_fn, small_params, inputs, wanted, tolerance),
+    fits=_fits(apply_fn, function.__call__, small_params, inputs, tolerance),
     _slice=slicer(params, positions),
   )
 
@@ -178,15 +186,19 @@ def _tolerance(traced: Traced) -> float:
 def difference(a: Any, b: Any) -> float:
   """The largest difference of two trees, as a share of the largest number.
 
-  NaN equals NaN, and is infinitely far from all else.
+  NaN equals NaN, and is infinitely far from all else. Of whole numbers it is the share
+  that differs.
   """
   worst = 0.0
   for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    one_dtype = jnp.result_type(one)
     is_complex = jnp.iscomplexobj(one) or jnp.iscomplexobj(other)
     kind = np.complex128 if is_complex else np.float64
     one, other = np.asarray(one, kind), np.asarray(other, kind)
     differ = (one != other) & ~(np.isnan(one) & np.isnan(other))
-    if differ.any():
+    if differ.any() and not jnp.issubdtype(one_dtype, jnp.inexact):
+      worst = max(worst, float(differ.mean()))
+    elif differ.any():
       scale = np.max(np.abs(other), initial=0.0, where=np.isfinite(other))
       error = np.abs(one[differ] - other[differ]) / (scale or 1.0)
       worst = max(worst, float(np.where(np.isnan(error), np.inf, error).max()))
@@ -194,11 +206,32 @@ def difference(a: Any, b: Any) -> float:
 
 
 def _fits(
-  apply_fn: ApplyFn, params: Any, inputs: Sequence[Any], wanted: Any, tolerance: float
+  apply_fn: ApplyFn,
+  small_apply_fn: ApplyFn,
+  params: Any,
+  inputs: Sequence[Any],
+  tolerance: float,
 ) -> bool:
-  """Whether the user's own function computes the same of the smaller params."""
+  """Whether the user's own function computes the same of the smaller params.
+
+  Of these inputs, and of random ones: zeros make all functions alike.
+  """
+  key = jax.random.key(0)
+  other = jax.tree.map(
+    lambda leaf: (
+      jax.random.normal(key, jnp.shape(leaf), jnp.result_type(leaf))
+      if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+      else leaf
+    ),
+    tuple(inputs),
+  )
+  if not all(map(jnp.size, jax.tree.leaves(inputs))):
+    return False  # of nothing nothing can be told
+  small_function, function = jax.jit(small_apply_fn), jax.jit(apply_fn)
   try:
-    found = jax.jit(apply_fn)(params, *inputs)
-    return difference(found, wanted) <= tolerance
+    return all(
+      difference(function(params, *each), small_function(params, *each)) <= tolerance
+      for each in (tuple(inputs), other)
+    )
   except Exception:  # whatever a model raises for shapes that are not its own
     return False

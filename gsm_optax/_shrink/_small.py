@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -37,7 +37,7 @@ class LeafShape:
   after: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Small:
   """What `gsm_optax.shrink` returns: a function with fewer weights.
 
@@ -46,14 +46,15 @@ class Small:
       and of inputs of the same shapes as before, for any batch size.
     params: the smaller params, a tree of the same structure.
     leaves: each leaf of the params, before and after.
-    units: how many units could be removed, as far as the function goes, and how many
-      of them are left.
+    units: how many rows, columns and channels of the params need not stay, those that
+      belong together counted once, and how many of them are left.
     multiply_adds: of all products of matrices and convolutions at the shapes of
       the inputs, before and after.
-    constants: how many units were taken out that were not zero but constant, and
-      whose part is added instead.
+    constants: how many of those that are gone were not zero but constant, and what
+      they add is added instead.
     fixed: why positions of a leaf's axis had to stay, by path and axis.
-    fits: whether the function that was given computes the same of the smaller params.
+    fits: whether the function that was given computes the same of the smaller params,
+      for these inputs and for random ones of their shapes.
   """
 
   apply_fn: ApplyFn
@@ -64,14 +65,15 @@ class Small:
   constants: int
   fixed: Mapping[tuple[str, int], str]
   fits: bool
-  _slice: Callable[[Any], Any] = field(repr=False)
+  _slice: Callable[[Any], Any]
 
   def slice(self, tree: Any) -> Any:
     """Takes of a tree what the smaller params are of the params.
 
     Leaves that have the path and the shape of a leaf of the params are sliced, also
-    within a larger tree, as are the momenta in an optimizer's state. Others are left
-    as they are.
+    within a larger tree, as are the momenta in the states of `optax.sgd`, `optax.adamw`
+    and `gsm`. Others are left as they are: states that hold the params in other shapes,
+    as factored ones do, have to be made anew by the optimizer's ``init``.
 
     Args:
       tree: shaped like the params: averages of them, masks, an optimizer's state.
@@ -95,6 +97,8 @@ class Small:
     from gsm_optax._shrink._text import text
 
     return text(self)
+
+  __repr__ = __str__
 
 
 class SmallFunction:
@@ -197,6 +201,8 @@ def slicer(params: Any, kept: Kept) -> Callable[[Any], Any]:
       jax.tree_util.tree_leaves_with_path(params), kept, strict=True
     )
   ]
+  # One path may be the end of another, which it then is not.
+  own.sort(key=lambda each: -len(each[0]))
 
   def slice_tree(tree: Any) -> Any:
     found = 0

@@ -27,7 +27,7 @@ def text(small: "Small") -> str:
   before, after = small.multiply_adds
   lines.append(f"multiply-adds: {before:,} → {after:,}{_times(before, after)}")
   if small.constants:
-    lines.append(f"constant units, whose part is added instead: {small.constants:,}")
+    lines.append(f"constant units, of which what they add is left: {small.constants:,}")
   by_reason: dict[str, list[str]] = defaultdict(list)
   for (path, axis), reason in small.fixed.items():
     by_reason[reason].append(f"{path}[{axis}]")
@@ -35,8 +35,12 @@ def text(small: "Small") -> str:
     more = f" and {len(places) - 3} more" if len(places) > 3 else ""
     lines.append(f"stays ({reason}): {', '.join(places[:3])}{more}")
   if changed:
-    fits = "computes the same" if small.fits else "does not take them"
-    lines.append(f"The function that was given {fits} with the smaller params.")
+    lines.append(
+      "The function that was given computes the same with the smaller params."
+      if small.fits
+      else "The smaller params are for small.apply_fn: the function that was given does"
+      " not compute the same with them."
+    )
   return "\n".join(line.rstrip() for line in lines)
 
 
@@ -44,8 +48,8 @@ def _why_nothing(small: "Small") -> str:
   if not small.units[0]:
     return "Nothing is removed: all axes have to stay."
   return (
-    f"Nothing is removed: each of the {small.units[0]:,} units that could be has an"
-    " effect on the outputs, or is kept by the mask."
+    f"Nothing is removed: of the {small.units[0]:,} units that could be, none was found"
+    " to be without effect on the outputs, or to be left out by the mask."
   )
 
 
@@ -54,4 +58,5 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _times(before: int, after: int) -> str:
-  return f", {before / after:.1f} times fewer" if 0 < after < before else ""
+  fewer = after and before / after >= 1.05
+  return f", {before / after:.1f} times fewer" if fewer else ""

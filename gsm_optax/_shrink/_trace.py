@@ -76,6 +76,14 @@ def trace(apply_fn: ApplyFn, params: Any, inputs: Sequence[Any]) -> Traced:
   Raises:
     ValueError: for what is no function of arrays in inference mode.
   """
+  if not callable(apply_fn):
+    raise ValueError(f"apply_fn must be a function of params, not {apply_fn!r}.")
+  for leaf in jax.tree.leaves(inputs):
+    if isinstance(leaf, bool | str) or callable(leaf):
+      raise ValueError(
+        f"An input is {leaf!r}, and no array: give apply_fn such arguments by"
+        " functools.partial."
+      )
   with_paths = jax.tree_util.tree_leaves_with_path(params)
   paths = [path_name(path) or "params" for path, _ in with_paths]
   leaves = [leaf for _, leaf in with_paths]
@@ -202,26 +210,31 @@ def _names(tree: Any) -> list[str]:
 def _refuse_statistics(
   units: Units, outs: Sequence[Value], traced: Traced, params: Sequence[Value]
 ) -> None:
-  """Raises a ValueError for a result that is as a leaf of the params, unit by unit.
+  """Raises a ValueError for a result that has the name and units of a leaf of params.
 
-  All results of a model may be so that takes one example: as are the biases in front.
+  By its units alone any result of one example would be an update of the last bias.
   """
   found = {
     name: path
     for value, name in zip(outs, _names(traced.outputs), strict=True)
     for param, path in zip(params, traced.paths, strict=True)
-    if value.axes and value.shape == param.shape
+    if value.axes and value.shape == param.shape and _namesakes(name, path)
     if all(
       _tied(units, a.labels, b.labels)
       for a, b in zip(value.axes, param.axes, strict=True)
     )
   }
-  if 0 < len(found) < len(outs):
+  if found:
     name, path = next(iter(found.items()))
     raise ValueError(
       f"Output {name or '0'} of apply_fn is an update of {path} of params: let it"
       " return what the model computes alone, and no parameters or statistics."
     )
+
+
+def _namesakes(output: str, path: str) -> bool:
+  last = output.split("/")[-1]
+  return last == path.split("/")[-1] and not last.isdecimal() and last != ""
 
 
 def _tied(units: Units, a: Labels, b: Labels) -> bool:

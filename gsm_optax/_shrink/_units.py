@@ -34,6 +34,8 @@ class Units:
     self._families = np.zeros(1024, np.int64)
     # Of sets, as long as nothing is united or fixed.
     self._remembered: dict[int, frozenset[int]] = {}
+    self.constants: set[int] = set()
+    """Nodes of positions that were removed while they were constant."""
     self._removed: set[int] = set()
     self._is_removed: npt.NDArray[np.bool_] | None = None
 
