@@ -88,7 +88,7 @@ def _densities(axes: Axes, results: dict[str, Any]) -> None:
 def _widths(axes: Axes, shrunk: dict[str, Any]) -> None:
   before, after = shrunk["weights"]
   axes.set_title(f"Shrunk: {before:,} numbers to {after:,}")
-  axes.set_xlabel("width of the layer's output (log scale)")
+  axes.set_xlabel("inputs, and outputs of each layer (log scale)")
   layers = shrunk["layers"][::-1]
   names = [layer["path"].removesuffix("/kernel") for layer in layers]
   widths = {key: [layer[key][-1] for layer in layers] for key in ("before", "after")}

@@ -23,6 +23,8 @@ def shrunk(
 ) -> dict[str, Any]:
   """The smaller network's size and times beside the pruned one's; JSON.
 
+  Under ``seconds`` are for each batch size the times before and after.
+
   Args:
     model: the network.
     image_shape: height, width and channels.
@@ -81,7 +83,7 @@ def _seconds(
 
 def shrunk_table(found: dict[str, Any]) -> Table:
   """Sizes and times before and after."""
-  table = Table(title="shrunk: the same outputs, without what has no effect on them")
+  table = Table(title="shrunk, with the same outputs")
   for heading in ("", "pruned", "shrunk", "times less"):
     table.add_column(heading, justify="right" if heading else "left")
   for layer in found["layers"]:

@@ -111,7 +111,8 @@ def shrink(
     raise ValueError(
       f"The outputs of the smaller function differ by {error:.1e} of the largest, more"
       f" than rounding ({tolerance:.0e}). Where a choice is made, as by argmax,"
-      " rounding may change it: give a larger tolerance. Else please report the function."
+      " rounding may change it: give a larger tolerance. Else please report the"
+      " function."
     )
   nothing_removed = Units()
   return Small(
