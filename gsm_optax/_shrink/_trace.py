@@ -138,11 +138,14 @@ def _refuse(traced: Traced) -> None:
         f"{path} of params is an output of apply_fn: let it return what the model"
         " computes alone, and no parameters or statistics."
       )
-  own = set(jaxpr.invars[: len(traced.params)])
-  atoms = [atom for _, eqn in needed_equations(jaxpr) for atom in eqn.invars]
-  used = {atom for atom in atoms if isinstance(atom, core.Var)}
-  if own.isdisjoint(used):
+  if _used(jaxpr).isdisjoint(jaxpr.invars[: len(traced.params)]):
     raise ValueError("apply_fn does not use its params.")
+
+
+def _used(jaxpr: core.Jaxpr) -> set[core.Var]:
+  """The variables that a result is computed from."""
+  atoms = [atom for _, eqn in needed_equations(jaxpr) for atom in eqn.invars]
+  return {atom for atom in atoms if isinstance(atom, core.Var)}
 
 
 def _primitives(jaxpr: core.Jaxpr) -> set[str]:
@@ -195,6 +198,10 @@ def walk(
   _refuse_statistics(units, program.outs, traced, params)
   for value in program.outs:
     value.fixed(units, "an output")
+  used = _used(closed.jaxpr)
+  for var, value in zip(closed.jaxpr.invars, params, strict=False):
+    if var not in used:
+      value.fixed(units, "not used")
   for param in params:
     for axis in filter(len, param.axes):  # of which something has to be left
       nodes = np.unique(units.find(axis.labels)).tolist()
