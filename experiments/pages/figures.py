@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       print(f"{name}: not drawn, since there is no {error.filename}", file=sys.stderr)
       continue
     path = folder / f"{name}.png"
+    folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     print(path)
   if missing:

@@ -20,6 +20,8 @@ def bits(folder):
   results = json.loads((folder / "results.json").read_text())
   for times in ("wall_seconds", "images_per_second", "git_commit"):
     results.pop(times, None)
+  if results.get("shrunk"):
+    del results["shrunk"]["seconds"]
   found = {"results": results, "metrics": (folder / "metrics.jsonl").read_text()}
   for name in WEIGHTS:
     leaves = load_weights(folder / name)

@@ -172,6 +172,8 @@ def outcome(folder):
   results = json.loads((folder / "results.json").read_text())
   for times in ("wall_seconds", "images_per_second"):
     results.pop(times, None)
+  if results.get("shrunk"):
+    del results["shrunk"]["seconds"]
   metrics = {
     path.relative_to(folder): path.read_text() for path in folder.rglob("metrics.jsonl")
   }

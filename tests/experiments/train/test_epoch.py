@@ -44,7 +44,7 @@ def test_an_epoch_is_its_steps_one_by_one(scans):
     seen = batch_stats["seen"] + (len(images) if train else 0)
     return images.reshape(len(images), 3) @ params["kernel"], {"seen": seen}
 
-  model, tx = Model(init, apply), optax.sgd(0.1, 0.9)
+  model, tx = Model(init, apply, None), optax.sgd(0.1, 0.9)
   images = np.asarray(jax.random.normal(jax.random.key(1), (23, 1, 3, 1)))
   labels = (images[:, 0, 0, 0] > 0).astype(np.int32)
   data = Resident(images, labels, images, labels, 2)
@@ -78,7 +78,7 @@ def test_images_are_shifted_anew_at_each_step(scans):
     del train, momentum
     return jnp.zeros((len(images), 2)) * params, batch_stats + images
 
-  model, tx = Model(lambda _: None, apply), optax.sgd(0.1)
+  model, tx = Model(lambda _: None, apply, None), optax.sgd(0.1)
   images = np.zeros((4000, 5, 5, 1), np.float32)
   images[:, 2, 2] = 1
   data = Resident(images, np.zeros(4000, np.int32), images[:1], np.zeros(1, int), 2)

@@ -20,7 +20,7 @@ def scaled(params, batch_stats, images, train, momentum=None):
   return images[:, 0, :, 0] * params, batch_stats
 
 
-MODEL = Model(lambda _: (jnp.ones(()), {}), scaled)
+MODEL = Model(lambda _: (jnp.ones(()), {}), scaled, None)
 
 
 def data_of(logits, labels):
@@ -114,6 +114,6 @@ def test_images_are_prepared_and_statistics_are_used():
   images = np.array([[0, 255], [255, 0]], np.uint8)[:, None, :, None]
   labels = np.array([1, 0], np.int32)
   data = Resident(images, labels, images, labels, 2, ([0.5], [0.25]))
-  evaluate = make_evaluate(Model(lambda _: None, apply), data)
+  evaluate = make_evaluate(Model(lambda _: None, apply, None), data)
   right, wrong = evaluate([((), jnp.float32(1)), ((), jnp.float32(-1))])
   assert (right.top1, wrong.top1) == (100, 0)
