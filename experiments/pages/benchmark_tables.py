@@ -61,3 +61,18 @@ def input_table(results: dict[str, Any]) -> str:
     f" which {gpu['cores_to_feed_it']} such cores read."
   )
   return table(["worker processes", "images/s", "per core"], rows) + f"\n\n{note}"
+
+
+def shrink_time_table(results: dict[str, Any]) -> str:
+  """A Markdown table of how long it takes to find what can be removed."""
+  rows = [
+    [
+      name,
+      f"{found['weights'][0]:,}",
+      f"{found['units'][0]:,} → {found['units'][1]:,}",
+      f"{found['one_round_seconds']:.1f}",
+      f"{found['shrink_seconds']:.1f}",
+    ]
+    for name, found in results["networks"].items()
+  ]
+  return table(["", "weights", "units", "`channel_groups`, s", "`shrink`, s"], rows)

@@ -15,7 +15,12 @@ from experiments.benchmarks.accelerator_table import (
   step_sentence,
 )
 from experiments.benchmarks.compiled_table import compiled_table
-from experiments.pages.benchmark_tables import input_table, selection_table, step_table
+from experiments.pages.benchmark_tables import (
+  input_table,
+  selection_table,
+  shrink_time_table,
+  step_table,
+)
 from experiments.pages.run_tables import (
   results_table,
   runs_by_preset,
@@ -37,6 +42,7 @@ def tables() -> dict[str, str]:
       *(("selection", "selection"), ("compiled", "compiled")),
     )
   )
+  shrinking = json.loads((RESULTS / "shrink-time" / "shrink.json").read_text())
   gpu, graphs, gpu_deep, graphs_deep, exactness = (
     json.loads((RESULTS / name / "gpu.json").read_text())
     for name in (
@@ -50,6 +56,7 @@ def tables() -> dict[str, str]:
     "step-deep": step_table(deep),
     "input": input_table(images),
     "selection": selection_table(selection),
+    "shrink-time": shrink_time_table(shrinking),
     "gpu": gpu_table(gpu),
     "gpu-graphs": gpu_table(graphs),
     "gpu-step": step_sentence(gpu, graphs),
