@@ -130,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
   parser.add_argument("--out", type=Path, default=default)
   options = parser.parse_args(arguments)
   jax.config.update("jax_platforms", "cpu")  # pyright: ignore[reportUnknownMemberType]
-  results: dict[str, Any] = {**surroundings(), "repeats": options.repeats}
+  config = {"repeats": options.repeats}
+  results: dict[str, Any] = {**surroundings(), "config": config}
   results["networks"] = {
     name: measure(make(), options.repeats) for name, make in NETWORKS.items()
   }
