@@ -1,6 +1,6 @@
 """Functions with derivatives of their own, which tie positions together too."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,20 +64,32 @@ def _avals(atoms: Sequence[Any]) -> list[jax.ShapeDtypeStruct]:
   return [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in atoms]
 
 
-def _jvp(eqn: core.JaxprEqn, around: core.Jaxpr | None) -> core.ClosedJaxpr:
-  """``(arguments, tangents of the inexact ones) -> (results, tangents)``."""
-  args = _avals(eqn.invars)
-  inexact = [i for i, a in enumerate(args) if jnp.issubdtype(a.dtype, jnp.inexact)]
+def _of_inexact(
+  eqn: core.JaxprEqn, around: core.Jaxpr | None, inexact: Sequence[int]
+) -> Callable[[Sequence[Any]], Callable[..., Any]]:
+  """Makes of all arguments the equation as a function of the inexact ones."""
   function, taken = alone(eqn, around)
 
-  def jvp(args: Sequence[Any], tangents: Sequence[Any]) -> Any:
+  def at(args: Sequence[Any]) -> Callable[..., Any]:
     def of_inexact(*values: Any) -> Any:
       every = list(args)
       for number, value in zip(inexact, values, strict=True):
         every[number] = value
       return function(*(every[number] for number in taken))
 
-    outs, changes = jax.jvp(of_inexact, [args[i] for i in inexact], list(tangents))
+    return of_inexact
+
+  return at
+
+
+def _jvp(eqn: core.JaxprEqn, around: core.Jaxpr | None) -> core.ClosedJaxpr:
+  """``(arguments, tangents of the inexact ones) -> (results, tangents)``."""
+  args = _avals(eqn.invars)
+  inexact = [i for i, a in enumerate(args) if jnp.issubdtype(a.dtype, jnp.inexact)]
+  function = _of_inexact(eqn, around, inexact)
+
+  def jvp(args: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    outs, changes = jax.jvp(function(args), [args[i] for i in inexact], list(tangents))
     kinds = zip(outs, changes, strict=True)
     return outs, [t for out, t in kinds if jnp.issubdtype(out.dtype, jnp.inexact)]
 
@@ -88,17 +100,14 @@ def _vjp(eqn: core.JaxprEqn, around: core.Jaxpr | None) -> core.ClosedJaxpr:
   """``(arguments, cotangents of inexact results) -> cotangents of inexact ones``."""
   args, outs = _avals(eqn.invars), _avals(eqn.outvars)
   inexact = [i for i, a in enumerate(args) if jnp.issubdtype(a.dtype, jnp.inexact)]
-  function, taken = alone(eqn, around)
+  function = _of_inexact(eqn, around, inexact)
 
   def vjp(args: Sequence[Any], cotangents: Sequence[Any]) -> Any:
-    def of_inexact(*values: Any) -> Any:
-      every = list(args)
-      for number, value in zip(inexact, values, strict=True):
-        every[number] = value
-      results = function(*(every[number] for number in taken))
+    def inexact_results(*values: Any) -> Any:
+      results = function(args)(*values)
       return [r for r in results if jnp.issubdtype(r.dtype, jnp.inexact)]
 
-    _, pull = jax.vjp(of_inexact, *(args[i] for i in inexact))
+    _, pull = jax.vjp(inexact_results, *(args[i] for i in inexact))
     return pull(list(cotangents))
 
   given = [out for out in outs if jnp.issubdtype(out.dtype, jnp.inexact)]

@@ -77,10 +77,22 @@ def _concatenate(
       labels = np.concatenate([axis.labels for axis in each])
       axes.append(Axis(labels, joined([axis.uniform for axis in each])))
     else:
-      labels = reduce(
-        lambda a, b: analysis.units.unite(a, b, OTHERWISE), [a.labels for a in each]
-      )
-      axes.append(Axis(labels, reduce(Uniform.and_also, [a.uniform for a in each])))
+      axes.append(_alike(analysis, each))
+  return _together(eqn, ins, key, axes)
+
+
+def _alike(analysis: Analysis, axes: Sequence[Axis]) -> Axis:
+  """An axis that several arrays have, of which each position goes in all of them."""
+  labels = reduce(
+    lambda a, b: analysis.units.unite(a, b, OTHERWISE), [axis.labels for axis in axes]
+  )
+  return Axis(labels, reduce(Uniform.and_also, [axis.uniform for axis in axes]))
+
+
+def _together(
+  eqn: core.JaxprEqn, ins: Sequence[Value], key: Key, axes: Sequence[Axis]
+) -> Step:
+  """Of a primitive whose result holds the elements of several arrays."""
   whole = reduce(Uniform.and_also, [value.whole for value in ins])
   spoilt = next((value.spoilt for value in ins if value.spoilt), "")
   out = Value(tuple(axes), whole, ins[0].dtype, computed(eqn, ins), spoilt)
@@ -91,20 +103,12 @@ def _stack(
   analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
 ) -> Step:
   along, parts = eqn.params["axis"], [axes_of(value) for value in ins]
-  axes: list[Axis] = []
-  for each in zip(*parts, strict=True):
-    labels = reduce(
-      lambda a, b: analysis.units.unite(a, b, OTHERWISE), [a.labels for a in each]
-    )
-    axes.append(Axis(labels, reduce(Uniform.and_also, [a.uniform for a in each])))
+  axes = [_alike(analysis, each) for each in zip(*parts, strict=True)]
   new = analysis.units.fresh((*key, along), len(ins))
   axes.insert(along, Axis(new, joined([value.whole for value in ins])))
   # Each position of the new axis is an argument, and stays.
   analysis.units.fix(new, "stacked")
-  whole = reduce(Uniform.and_also, [value.whole for value in ins])
-  spoilt = next((value.spoilt for value in ins if value.spoilt), "")
-  out = Value(tuple(axes), whole, ins[0].dtype, computed(eqn, ins), spoilt)
-  return Step(key, eqn, ins, [out], [])
+  return _together(eqn, ins, key, axes)
 
 
 def _unstack(

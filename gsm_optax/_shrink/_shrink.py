@@ -35,8 +35,8 @@ def shrink(
 
   Zeros that pruning has made are stored and multiplied like other numbers. But where
   all weights into a hidden unit are zero, or all weights out of it, the unit can be
-  taken out, and with it whole rows and columns. This finds all such units, channels,
-  heads and inputs by following zeros through the equations of the function, so that it
+  taken out, and with it whole rows and columns. This finds such units, channels, heads
+  and inputs by following zeros through the equations of the function, so that it
   knows of no layers, and returns a function without them. It does so to a fixed point,
   and then compares both functions' outputs on `inputs`.
 
