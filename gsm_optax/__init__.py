@@ -1,10 +1,20 @@
 """Global Sparse Momentum SGD for Optax: prunes a network while training it."""
 
-from gsm_optax._gsm import gsm
+from gsm_optax._gsm import gsm, scale_by_gsm
 from gsm_optax._keep_top_saliency import keep_top_saliency
-from gsm_optax._pruning import apply_mask, freeze_pruned, magnitude_mask, prune
+from gsm_optax._kernels import kernels
+from gsm_optax._paths import paths
+from gsm_optax._prune_from import PruneFromState
+from gsm_optax._pruning import (
+  apply_mask,
+  freeze_pruned,
+  magnitude_mask,
+  nonzero_mask,
+  prune,
+)
 from gsm_optax._saliency import first_order_taylor, gradient_magnitude, magnitude
 from gsm_optax._selection import KeepTopSaliencyState
+from gsm_optax._share_left import share_left
 from gsm_optax._shrink import (
   ChannelGroup,
   ChannelGroups,
@@ -13,6 +23,7 @@ from gsm_optax._shrink import (
   channel_groups,
   shrink,
 )
+from gsm_optax._sparsify import SparsifyState, sparsify
 from gsm_optax._sparsity_report import LayerSparsity, SparsityReport, sparsity_report
 from gsm_optax._threshold import global_threshold
 
@@ -24,7 +35,9 @@ __all__ = [
   "KeepTopSaliencyState",
   "LayerSparsity",
   "LeafShape",
+  "PruneFromState",
   "Small",
+  "SparsifyState",
   "SparsityReport",
   "apply_mask",
   "channel_groups",
@@ -34,9 +47,15 @@ __all__ = [
   "gradient_magnitude",
   "gsm",
   "keep_top_saliency",
+  "kernels",
   "magnitude",
   "magnitude_mask",
+  "nonzero_mask",
+  "paths",
   "prune",
+  "scale_by_gsm",
+  "share_left",
   "shrink",
+  "sparsify",
   "sparsity_report",
 ]

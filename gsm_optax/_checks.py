@@ -39,3 +39,13 @@ def check_not_negative(name: str, value: Any) -> None:
   number = known_number(name, value, "a non-negative number or a schedule")
   if number is not None and not number >= 0:
     raise ValueError(f"`{name}` must not be negative, but it is {value}.")
+
+
+def check_step(name: str, value: Any) -> None:
+  """Raises a ValueError unless the value is None, unknown, or a step's number."""
+  meaning = "the number of a step, from 0, or None"
+  if callable(value):
+    raise ValueError(f"`{name}` must be {meaning}, not a function.")
+  number = known_number(name, value, meaning)
+  if number is not None and not (number >= 0 and number == int(number)):
+    raise ValueError(f"`{name}` must be {meaning}, not {value!r}.")

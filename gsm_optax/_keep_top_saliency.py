@@ -50,8 +50,8 @@ def keep_top_saliency(
       only at run time are clipped so that 1 <= Q <= n.
     prunable: which leaves take part, in the form of `optax.masked`'s ``mask``: a pytree
       of booleans with the structure of the params (or a prefix of it), or a callable
-      from the params to one. ``None`` selects the leaves with two or more dimensions.
-      The others pass unchanged.
+      from the params to one. ``None`` selects `kernels`. The others pass
+      unchanged.
     saliency: ``(gradient, weight) -> scores``, called on each prunable leaf. The scores
       have the leaf's shape and are floating-point; negative ones count as 0. ``None``
       is the paper's `first_order_taylor`; `magnitude` and `gradient_magnitude` are

@@ -1,12 +1,15 @@
 """Pruning by magnitude, and training the remaining weights further."""
 
+import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from gsm_optax._threshold import check_density, largest
+from gsm_optax._checks import is_known
+from gsm_optax._mistakes import check_is_params
+from gsm_optax._threshold import check_density, is_nonzero, largest, magnitude_gap
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
@@ -27,7 +30,7 @@ def magnitude_mask(
     density: the share of the prunable weights to keep, in (0, 1]. A traced value is
       clipped so that 1 <= Q <= n.
     prunable: which leaves are pruned, in the form of `optax.masked`'s ``mask``.
-      ``None`` selects the leaves with two or more dimensions.
+      ``None`` selects `kernels`.
 
   Returns:
     A tree with the structure of the params that holds a boolean array of each leaf's
@@ -35,8 +38,9 @@ def magnitude_mask(
 
   Raises:
     ValueError: if the density is known to be outside (0, 1] or is a Python number so
-      small that Q is 0, if nothing in the params is prunable, or if `prunable` does not
-      fit the params.
+      small that Q is 0, if nothing in the params is prunable, if `prunable` does not
+      fit the params, or if a `TrainState`, a model's variables or the state of an
+      optimizer are given in their place.
 
   Example:
     >>> import jax.numpy as jnp
@@ -47,6 +51,7 @@ def magnitude_mask(
      [ True False]]
   """
   check_density(density)
+  check_is_params(params)
   remaining = iter(largest(prunable_leaves(prunable, params), density))
   return jax.tree.map(
     lambda leaf, prune: next(remaining) if prune else _all_true(leaf),
@@ -89,12 +94,49 @@ def apply_mask(params: Any, mask: Any) -> Any:
   return jax.tree.unflatten(structure, masked)
 
 
+def nonzero_mask(params: Any, *, prunable: Prunable = None) -> Any:
+  """Marks the weights that are not zero, of a model that was pruned before.
+
+  With `freeze_pruned` it is trained on with its zeros held; with `apply_mask` they come
+  back after something else was added to the weights, such as the product of a LoRA's
+  factors.
+
+  Args:
+    params: any pytree.
+    prunable: the leaves whose zeros count. ``None`` selects `kernels`: a bias that
+      happens to be zero goes on learning.
+
+  Returns:
+    A tree with the structure of the params that holds a boolean array of each leaf's
+    shape, all True for leaves that are not prunable.
+
+  Raises:
+    ValueError: as in `magnitude_mask`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import gsm_optax
+    >>> params = {"kernel": jnp.array([[1.0, 0.0], [0.0, 2.0]]), "bias": jnp.zeros(2)}
+    >>> mask = gsm_optax.nonzero_mask(params)
+    >>> print(mask["kernel"], mask["bias"])
+    [[ True False]
+     [False  True]] [ True  True]
+  """
+  check_is_params(params)
+  nonzero = iter(is_nonzero(leaf) for leaf in prunable_leaves(prunable, params))
+  return jax.tree.map(
+    lambda leaf, prune: next(nonzero) if prune else _all_true(leaf),
+    params,
+    prunable_tree(prunable, params),
+  )
+
+
 def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None) -> Any:
   """Keeps the Q prunable weights of greatest magnitude and zeroes the others.
 
-  Equivalent to `apply_mask` with the mask from `magnitude_mask`. After training with
-  `gsm` the others are so small that zeroing them has no measurable effect; compare the
-  accuracy before and after to confirm it.
+  Equivalent to `apply_mask` with the mask from `magnitude_mask`, and a warning where
+  that would change what the model computes: after training with `gsm` or `sparsify` the
+  others are so small that zeroing them has no measurable effect.
 
   Args:
     params: any pytree.
@@ -108,14 +150,37 @@ def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None)
   Raises:
     ValueError: as in `magnitude_mask`.
 
+  Warns:
+    UserWarning: outside of `jax.jit`, if the greatest weight that is zeroed is more
+      than a tenth of the smallest that is kept.
+
   Example:
     >>> import jax.numpy as jnp
     >>> import gsm_optax
-    >>> print(gsm_optax.prune(jnp.array([[1.0, -3.0], [2.0, 2.0]]), 0.5))
+    >>> print(gsm_optax.prune(jnp.array([[1e-9, -3.0], [2.0, 1e-7]]), 0.5))
     [[ 0. -3.]
      [ 2.  0.]]
   """
-  return apply_mask(params, magnitude_mask(params, density, prunable=prunable))
+  mask = magnitude_mask(params, density, prunable=prunable)
+  leaves = prunable_leaves(prunable, params)
+  if all(map(is_known, leaves)) and is_known(density):
+    chosen = jax.tree.leaves(prunable_tree(prunable, params))
+    both = zip(jax.tree.leaves(mask), chosen, strict=True)
+    masks = [each for each, is_chosen in both if is_chosen]
+    kept, zeroed = magnitude_gap(leaves, masks)
+    if zeroed > NOT_VANISHED * kept:
+      warnings.warn(
+        f"The greatest weight that is zeroed, {zeroed:.2g}, is not small beside the"
+        f" smallest that is kept, {kept:.2g}, so the model will compute something else:"
+        " train until they vanish (see `share_left`), or prune by magnitude with"
+        " `apply_mask(params, magnitude_mask(params, density))`.",
+        stacklevel=2,
+      )
+  return apply_mask(params, mask)
+
+
+NOT_VANISHED = 0.1
+"""Of the smallest weight kept: what is zeroed should be below this share of it."""
 
 
 def freeze_pruned(mask: Any) -> optax.GradientTransformation:
@@ -139,8 +204,8 @@ def freeze_pruned(mask: Any) -> optax.GradientTransformation:
   Example:
     >>> import jax.numpy as jnp, optax
     >>> import gsm_optax
-    >>> params = gsm_optax.prune(jnp.array([[1.0, -3.0], [2.0, 2.0]]), 0.5)
-    >>> mask = gsm_optax.magnitude_mask(params, 0.5)
+    >>> params = jnp.array([[0.0, -3.0], [2.0, 0.0]])
+    >>> mask = gsm_optax.nonzero_mask(params)
     >>> tx = optax.chain(optax.adam(0.1), gsm_optax.freeze_pruned(mask))
     >>> updates, _ = tx.update(jnp.ones((2, 2)), tx.init(params), params)
     >>> print(optax.apply_updates(params, updates) != 0)

@@ -7,8 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsm_optax._checks import check_step
 from gsm_optax._saliency import Saliency, Scoring, check_smoothing
-from gsm_optax._threshold import check_density, find_threshold, reaches
+from gsm_optax._threshold import (
+  check_density,
+  find_threshold,
+  largest_nonzero,
+  reaches,
+)
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
@@ -19,7 +25,7 @@ class KeepTopSaliencyState(NamedTuple):
     count: int32, the number of updates so far.
     threshold: float32, the saliency that a weight had to reach in the last update.
     passes: int32, how many times the last update read all saliencies to find it; four
-      or five as a rule.
+      or five as a rule. Once the network is pruned, it is 0.
     average: with `smoothing`, a tree like the params with the average saliency of each
       prunable weight, float32, and `optax.MaskedNode` for other leaves; else None.
   """
@@ -48,10 +54,16 @@ def top_saliency(
   prunable: Prunable,
   saliency: Saliency | None,
   smoothing: float | jax.Array | None,
+  prune_from: int | jax.Array | None = None,
 ) -> Selection:
-  """Selects the Q weights of greatest saliency; arguments as in `keep_top_saliency`."""
+  """Selects the Q weights of greatest saliency; arguments as in `keep_top_saliency`.
+
+  From the step `prune_from` on it selects the weights that are not zero, or, if these
+  are more than Q, the Q of greatest magnitude.
+  """
   check_density(density)
   check_smoothing(smoothing)
+  check_step("prune_from", prune_from)
   scoring = Scoring.by(saliency, smoothing)
 
   def init(params: Any) -> KeepTopSaliencyState:
@@ -88,19 +100,32 @@ def top_saliency(
     averages = [None] * len(leaves)
     if smoothing is not None:
       averages = match(state.average, gradients)
-    scored = [
-      scoring.operands(leaves[i], weight, averages[i])
-      for i, weight in zip(places, prunables, strict=True)
-    ]
-    threshold, passes = find_threshold(
-      [operands for operands, _ in scored],
-      scoring.score,
-      density(state.count) if callable(density) else density,
-      state.threshold,
-    )
+    now = density(state.count) if callable(density) else density
+
+    def by_saliency() -> Any:
+      scored = [
+        scoring.operands(leaves[i], weight, averages[i])
+        for i, weight in zip(places, prunables, strict=True)
+      ]
+      operands = [arrays for arrays, _ in scored]
+      threshold, passes = find_threshold(operands, scoring.score, now, state.threshold)
+      masks = [reaches(scoring.score(*arrays), threshold) for arrays in operands]
+      return masks, threshold, passes, [average for _, average in scored]
+
+    def by_magnitude() -> Any:
+      masks = largest_nonzero(prunables, now)
+      passes = jnp.zeros_like(state.passes)
+      return masks, state.threshold, passes, [averages[i] for i in places]
+
+    if prune_from is None:
+      chosen_now = by_saliency()
+    else:
+      is_pruned = state.count >= prune_from
+      chosen_now = jax.lax.cond(is_pruned, by_magnitude, by_saliency)
+    masks, threshold, passes, new_averages = chosen_now
     active: list[Any] = [True] * len(leaves)
-    for i, (operands, average) in zip(places, scored, strict=True):
-      active[i] = reaches(scoring.score(*operands), threshold)
+    for i, mask, average in zip(places, masks, new_averages, strict=True):
+      active[i] = mask
       averages[i] = average
     return jax.tree.unflatten(structure, active), KeepTopSaliencyState(
       cast(jax.Array, optax.safe_increment(state.count)),

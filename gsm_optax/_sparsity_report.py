@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gsm_optax._mistakes import check_is_params
 from gsm_optax._threshold import count_nonzero
 from gsm_optax._trees import Prunable, named_prunable_leaves
 
@@ -113,13 +114,14 @@ def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport
   Args:
     params: any pytree of concrete arrays; sharded arrays are counted in place.
     prunable: which leaves are counted, in the form of `optax.masked`'s ``mask``.
-      ``None`` selects the leaves with two or more dimensions.
+      ``None`` selects `kernels`.
 
   Returns:
     A `SparsityReport`: plain data that `print` shows as a table.
 
   Raises:
-    ValueError: if nothing is prunable, or `prunable` does not fit the params.
+    ValueError: if nothing is prunable, if `prunable` does not fit the params, or if
+      something else is given in their place, as in `magnitude_mask`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -132,6 +134,7 @@ def sparsity_report(params: Any, *, prunable: Prunable = None) -> SparsityReport
     -----------------------------------------
     total   4.0× smaller     4     1   25.00%
   """
+  check_is_params(params)
   return SparsityReport(
     tuple(
       LayerSparsity(name, tuple(leaf.shape), leaf.size, count_nonzero(leaf))

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from gsm_optax._checks import is_known
+from gsm_optax._kernels import kernels
 
 Prunable: TypeAlias = Any | Callable[[Any], Any] | None
 """A boolean pytree or prefix, a callable from the params to one, or ``None``."""
@@ -19,17 +20,12 @@ def is_hole(leaf: Any) -> bool:
   return leaf is None or isinstance(leaf, optax.MaskedNode)
 
 
-def two_or_more_dimensions(params: Any) -> Any:
-  """The default `prunable`: leaves with two or more dimensions, as kernels have."""
-  return jax.tree.map(lambda leaf: getattr(leaf, "ndim", 0) >= 2, params)
-
-
 def prunable_tree(prunable: Prunable, params: Any) -> Any:
   """A tree with the structure of `params` and a Python bool at every leaf.
 
   Args:
     prunable: in the form of `optax.masked`'s ``mask``; ``None`` means
-      `two_or_more_dimensions`.
+      `kernels`.
     params: any pytree.
 
   Raises:
@@ -37,7 +33,7 @@ def prunable_tree(prunable: Prunable, params: Any) -> Any:
       holds anything but booleans.
   """
   if prunable is None:
-    prunable = two_or_more_dimensions
+    prunable = kernels
   mask = prunable if _is_mask(prunable) else prunable(params)
   try:
     mask = jax.tree.broadcast(mask, params)
@@ -105,8 +101,8 @@ def named_prunable_leaves(prunable: Prunable, params: Any) -> list[tuple[str, An
   if not sum(leaf.size for _, leaf in chosen):
     raise ValueError(
       f"None of the {len(leaves)} leaves of the params holds a prunable weight. By"
-      " default the leaves with two or more dimensions are prunable: name others with"
-      " `prunable`."
+      " default kernels are prunable, which have two axes longer than 1 and no name of"
+      " a bias, scale or embedding: for others, give `prunable`; True is all."
     )
   return chosen
 

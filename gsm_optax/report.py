@@ -2,8 +2,7 @@
 
 PATH is a safetensors file or an Orbax folder: a checkpoint, one step of a
 `CheckpointManager`, or a manager's folder, from which the last step is read. As in
-`sparsity_report` by default, only floating-point arrays with two or more dimensions are
-counted; nothing else is read. The options:
+`sparsity_report` by default, only floating-point `kernels` are counted. The options:
 
 - ``--key a/b``: report on this subtree. The default is ``params``, so that the
   optimizer's state does not count, or everything if there is no ``params``.
@@ -25,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsm_optax._pruning import prune
+from gsm_optax._pruning import apply_mask, magnitude_mask
 from gsm_optax._sparsity_report import sparsity_report
 from gsm_optax._trees import path_name
 
@@ -58,11 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     params = read_weights(options.path, options.key)
     if options.density is not None:
-      params = prune(params, options.density)
+      params = apply_mask(params, magnitude_mask(params, options.density))
+    report = sparsity_report(params)
   except (ReportError, ValueError) as error:
     print(error, file=sys.stderr)
     return 1
-  report = sparsity_report(params)
   print(json.dumps(report.to_dict(), indent=2) if options.json else report)
   return 0
 

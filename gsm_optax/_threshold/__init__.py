@@ -4,7 +4,13 @@ Start with the README beside this file.
 """
 
 from gsm_optax._threshold._find import find_threshold, global_threshold, reaches
-from gsm_optax._threshold._largest import count_nonzero, largest
+from gsm_optax._threshold._largest import (
+  count_nonzero,
+  is_nonzero,
+  largest,
+  largest_nonzero,
+  magnitude_gap,
+)
 from gsm_optax._threshold._quota import check_density
 
 __all__ = [
@@ -12,6 +18,9 @@ __all__ = [
   "count_nonzero",
   "find_threshold",
   "global_threshold",
+  "is_nonzero",
   "largest",
+  "largest_nonzero",
+  "magnitude_gap",
   "reaches",
 ]

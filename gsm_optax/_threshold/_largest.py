@@ -1,16 +1,18 @@
 """Exactly Q elements of greatest magnitude, with ties broken by position."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from gsm_optax._threshold._bisection import bisect
 from gsm_optax._threshold._patterns import infinity, magnitude_pattern, real_dtype
 from gsm_optax._threshold._quota import quota
 from gsm_optax._threshold._ties import first_true
-from gsm_optax._threshold._wide_int import count_true, total
+from gsm_optax._threshold._wide_int import WideInt, count_true, total
 
 
 def largest(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
@@ -43,6 +45,53 @@ def largest(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
   ]
 
 
+def largest_nonzero(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
+  """Marks the elements that are not zero; the `largest`, if these are too many.
+
+  At a density of 1 all are marked. This costs a count alone, as long as no more than
+  ``floor(density * n)`` elements are not zero.
+
+  Args:
+    arrays: as for `largest`.
+    density: as for `largest`.
+
+  Returns:
+    A mask for each array.
+  """
+  size = sum(array.size for array in arrays)
+  rank = quota(density, size)
+  nonzero = [is_nonzero(array) for array in arrays]
+  takes_all = rank >= WideInt.of(size)
+  return lax.cond(
+    rank >= total([count_true(mask) for mask in nonzero]),
+    lambda: [mask | takes_all for mask in nonzero],
+    lambda: largest(arrays, density),
+  )
+
+
+def magnitude_gap(
+  arrays: Sequence[Any], masks: Sequence[jax.Array]
+) -> tuple[float, float]:
+  """The least magnitude where the masks are True, and the greatest where not; or 0."""
+  kept, zeroed = _gap(list(arrays), list(masks))
+  return float(kept), float(zeroed)
+
+
+@jax.jit
+def _gap(arrays: list[Any], masks: list[Any]) -> tuple[jax.Array, jax.Array]:
+  kept, zeroed = jnp.inf, 0.0
+  for array, mask in zip(arrays, masks, strict=True):
+    size = jnp.abs(array)
+    kept = jnp.minimum(kept, jnp.min(size, where=mask, initial=jnp.inf))
+    zeroed = jnp.maximum(zeroed, jnp.max(size, where=~mask, initial=0))
+  return jnp.asarray(kept), jnp.asarray(zeroed)
+
+
+def is_nonzero(array: Any) -> jax.Array:
+  """Which elements are not zero, subnormals included if it is not jitted."""
+  return _at_least(array, 1)
+
+
 def count_nonzero(array: jax.Array) -> int:
   """The number of non-zero elements of a concrete array, subnormals included."""
   return int(_count_at_least(array, 1))
@@ -50,7 +99,11 @@ def count_nonzero(array: jax.Array) -> int:
 
 @jax.jit
 def _count_at_least(array: jax.Array, pattern: jax.Array | int) -> Any:
-  # The pattern is an argument because the compiler turns a comparison with a constant
-  # into one of floats, which may flush subnormals.
-  at_least = magnitude_pattern(array, real_dtype([array])) >= pattern
-  return total([count_true(at_least)])
+  return total([count_true(_at_least(array, pattern))])
+
+
+# The pattern is an argument because the compiler turns a comparison with a constant
+# into one of floats, which may flush subnormals.
+@partial(jax.jit, inline=True)
+def _at_least(array: jax.Array, pattern: jax.Array | int) -> jax.Array:
+  return magnitude_pattern(array, real_dtype([array])) >= pattern

@@ -1,4 +1,4 @@
-"""The test suites in Optax's own wheel, on `gsm` and `keep_top_saliency`.
+"""The test suites in Optax's own wheel, on `gsm`, `keep_top_saliency`, `sparsify`.
 
 They need eight devices: `test_optax_suites` starts them. Each of their raw methods is
 called once for every set of arguments that it knows, with our optimisers for theirs.
@@ -61,9 +61,16 @@ def top_saliency_sgd(learning_rate: optax.ScalarOrSchedule, density: float = 0.5
   )
 
 
+def sparse_adam(learning_rate: optax.ScalarOrSchedule, density: float = 0.5):
+  return gsm_optax.sparsify(
+    optax.adam(learning_rate), density, passive_weight_decay=0.0, prunable=True
+  )
+
+
 OPTIMISERS = {
   "gsm": {"learning_rate": 1e-3},
   "top_saliency_sgd": {"learning_rate": 1e-3},
+  "sparse_adam": {"learning_rate": 1e-1},
 }
 
 
@@ -72,6 +79,7 @@ def registered(monkeypatch):
   for module in (contrib, alias):
     monkeypatch.setattr(module, "gsm", gsm, raising=False)
     monkeypatch.setattr(module, "top_saliency_sgd", top_saliency_sgd, raising=False)
+    monkeypatch.setattr(module, "sparse_adam", sparse_adam, raising=False)
 
 
 def raw(case, name):

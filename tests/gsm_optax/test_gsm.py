@@ -40,7 +40,7 @@ def trajectory(tx, params, all_gradients):
 def passed(gradients, params, density):
   """The gradients that `keep_top_saliency` lets through, of one matrix."""
   params, gradients = jnp.array(params), jnp.array(gradients)
-  tx = keep_top_saliency(density)
+  tx = keep_top_saliency(density, prunable=True)
   return tx.update(gradients, tx.init(params), params)[0]
 
 
@@ -105,7 +105,7 @@ def test_passive_weights_may_have_a_decay_of_their_own(schedules):
 
 
 def test_an_active_weight_whose_gradient_is_zero_has_the_decay_of_active_ones():
-  params, gradients = jnp.ones((1, 4)), jnp.array([[0.0, 0.0, 0.0, 1.0]])
+  params, gradients = jnp.ones((2, 2)), jnp.array([[0.0, 0.0], [0.0, 1.0]])
   tx = gsm(1.0, 0.5, 0.0, 0.1, passive_weight_decay=0.7)
   # Fewer than Q saliencies are not zero, so the threshold is 0 and all are active.
   updates, _ = tx.update(gradients, tx.init(params), params)
@@ -136,7 +136,7 @@ def test_without_momentum_it_is_sgd_without_momentum():
 
 def test_a_passive_weight_vanishes_by_alpha_eta_over_1_minus_beta_per_step():
   alpha, beta, eta = 0.01, 0.9, 0.05
-  tx = gsm(alpha, 0.5, beta, eta)
+  tx = gsm(alpha, 0.5, beta, eta, prunable=True)
   params = jnp.array([[100.0, 1.0]])
   history = trajectory(tx, params, [jnp.array([[1.0, 0.0]])] * 1000)
   passive = np.array([params[0, 1] for params in history])
@@ -187,7 +187,7 @@ def test_where_all_saliencies_are_zero_every_gradient_passes():
 
 def test_a_weight_that_was_passive_can_return():
   params = jnp.ones((1, 2))
-  tx = keep_top_saliency(0.5)
+  tx = keep_top_saliency(0.5, prunable=True)
   state = tx.init(params)
   first, state = tx.update(jnp.array([[2.0, 1.0]]), state, params)
   second, state = tx.update(jnp.array([[1.0, 2.0]]), state, params)
@@ -304,14 +304,14 @@ def test_a_schedule_is_asked_for_the_density_of_each_step():
 @pytest.mark.parametrize("params_dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_saliency_is_float32_and_updates_keep_the_gradients_type(dtype, params_dtype):
   # Products down to 2e-13, where float16 has none.
-  gradients = jnp.array([[1e-6, 2e-6, 3e-6, 4e-6]], dtype)
-  params = jnp.array([[2e-7, 3e-7, 3e-7, 1e-6]], params_dtype)
+  gradients = jnp.array([[1e-6, 2e-6], [3e-6, 4e-6]], dtype)
+  params = jnp.array([[2e-7, 3e-7], [3e-7, 1e-6]], params_dtype)
   tx = keep_top_saliency(0.5)
   updates, state = tx.update(gradients, tx.init(params), params)
   assert updates.dtype == dtype
   assert state.threshold.dtype == np.float32
   saliency = np.asarray(gradients, np.float32) * np.asarray(params, np.float32)
-  assert state.threshold == np.sort(saliency[0])[-2]
+  assert state.threshold == np.sort(saliency.ravel())[-2]
   np.testing.assert_array_equal(
     updates, np.where(saliency >= state.threshold, gradients, 0)
   )

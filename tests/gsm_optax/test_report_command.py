@@ -63,7 +63,8 @@ def test_json_is_the_report_as_data(capsys, checkpoint):
 
 
 def test_density_reports_on_what_pruning_would_leave(capsys, checkpoint):
-  pruned = gsm_optax.prune(PARAMS, 0.25)
+  mask = gsm_optax.magnitude_mask(PARAMS, 0.25)
+  pruned = gsm_optax.apply_mask(PARAMS, mask)
   printed = output(capsys, checkpoint, "--density", 0.25)
   assert printed == str(gsm_optax.sparsity_report(pruned))
   data = json.loads(output(capsys, checkpoint, "--density", 0.25, "--json"))

@@ -7,6 +7,8 @@ import pytest
 from tests.forced_devices import assert_passes_on_eight_devices
 
 
-@pytest.mark.parametrize("name", ["eight_devices.py", "optax_suites.py"])
+@pytest.mark.parametrize(
+  "name", ["eight_devices.py", "eight_devices_sparsify.py", "optax_suites.py"]
+)
 def test_on_eight_devices(name):
   assert_passes_on_eight_devices(Path(__file__).with_name(name))

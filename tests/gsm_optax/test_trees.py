@@ -43,7 +43,10 @@ CONTAINERS = [
   Module,
   lambda kernel, bias, head: Module(kernel, Layers(None, bias, None), (head,)),
 ]
-ARRAYS = (np.array([[1.0, -4.0]]), np.array([5.0]), np.array([[3.0], [2.0]]))
+ARRAYS = (
+  *(np.array([[1.0, -4.0], [1e-9, 6.0]]), np.array([5.0])),
+  np.array([[3.0, 1e-9], [2e-9, 1e-9]]),
+)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -55,50 +58,52 @@ def test_what_the_leaves_are_in_makes_no_difference(container):
   chex.assert_trees_all_equal_structs(updates, gradients)
   chex.assert_trees_all_equal_structs(optax.tree.get(state, "trace"), params)
   assert [leaf.tolist() for leaf in jax.tree.leaves(updates)] == [
-    [[0, -1]],
+    [[-1, -1], [0, -1]],
     [-1],
-    [[-1], [0]],
+    [[-1, 0], [0, 0]],
   ]
   pruned = prune(params, 0.5)
   chex.assert_trees_all_equal_structs(pruned, params)
   assert [leaf.tolist() for leaf in jax.tree.leaves(pruned)] == [
-    [[0, -4]],
+    [[1, -4], [0, 6]],
     [5],
-    [[3], [0]],
+    [[3, 0], [0, 0]],
   ]
 
 
 def test_a_lone_array_is_a_tree():
-  params = jnp.array([[1.0, 2.0]])
+  params = jnp.array([[1.0, 2.0], [3.0, 4.0]])
   tx = keep_top_saliency(0.5)
-  updates, _ = tx.update(jnp.ones((1, 2)), tx.init(params), params)
-  assert updates.tolist() == [[0, 1]]
+  updates, _ = tx.update(jnp.ones((2, 2)), tx.init(params), params)
+  assert updates.tolist() == [[0, 0], [1, 1]]
 
 
 def test_a_weight_without_gradient_takes_no_place():
   # As Equinox has them: None where nothing is trained.
-  params = {"frozen": jnp.full((2, 2), 9.0), "kernel": jnp.array([[1.0, 2.0]])}
-  gradients = {"frozen": None, "kernel": jnp.ones((1, 2))}
+  kernel = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+  params = {"frozen": jnp.full((2, 2), 9.0), "kernel": kernel}
+  gradients = {"frozen": None, "kernel": jnp.ones((2, 2))}
   tx = keep_top_saliency(0.5)
   updates, _ = tx.update(gradients, tx.init(params), params)
   assert updates["frozen"] is None
-  np.testing.assert_array_equal(updates["kernel"], [[0, 1]])
+  np.testing.assert_array_equal(updates["kernel"], [[0, 0], [1, 1]])
 
 
 def test_it_works_on_the_part_that_optax_masked_leaves():
-  params = {"body": jnp.array([[1.0, 2.0]]), "head": jnp.array([[8.0, 9.0]])}
+  body = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+  params = {"body": body, "head": jnp.array([[8.0, 9.0]])}
   gradients = jax.tree.map(jnp.ones_like, params)
   tx = optax.masked(gsm(1.0, 0.5, 0.0, 0.0), {"body": True, "head": False})
   updates, _ = jax.jit(tx.update)(gradients, tx.init(params), params)
-  np.testing.assert_array_equal(updates["body"], [[0, -1]])
+  np.testing.assert_array_equal(updates["body"], [[0, 0], [-1, -1]])
   np.testing.assert_array_equal(updates["head"], [[1, 1]])
 
 
 def test_a_mask_may_be_applied_around_masked_nodes():
-  params = {"body": jnp.array([[1.0, 2.0]]), "head": jnp.ones(2)}
-  updates = {"body": jnp.ones((1, 2)), "head": optax.MaskedNode()}
+  params = {"body": jnp.array([[1.0, 2.0], [3.0, 4.0]]), "head": jnp.ones(2)}
+  updates = {"body": jnp.ones((2, 2)), "head": optax.MaskedNode()}
   masked = apply_mask(updates, magnitude_mask(params, 0.5))
-  np.testing.assert_array_equal(masked["body"], [[0, 1]])
+  np.testing.assert_array_equal(masked["body"], [[0, 0], [1, 1]])
   assert masked["head"] == optax.MaskedNode()
 
 
@@ -147,7 +152,7 @@ def test_init_needs_shapes_alone(density):
 def test_flax_nnx_has_wrappers_around_params_and_bare_arrays_in_updates():
   nnx = pytest.importorskip("flax.nnx")
   model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
-  model.kernel[...] = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+  model.kernel[...] = jnp.array([[0.01, 0.02], [0.03, 4.0], [5.0, 6.0]])
   pruned = prune(nnx.state(model), 0.5)
   mask = magnitude_mask(pruned, 0.5)
   nnx.update(model, pruned)

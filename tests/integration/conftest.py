@@ -10,3 +10,11 @@ def x64() -> Iterator[None]:
   jax.config.update("jax_enable_x64", True)
   yield
   jax.config.update("jax_enable_x64", False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Most trainings here are too short for weights to vanish, of which `prune` warns."""
+  for item in items:
+    if "tests/integration" in item.path.as_posix():
+      mark = pytest.mark.filterwarnings("ignore:The greatest weight that is zeroed")
+      item.add_marker(mark)

@@ -1,0 +1,102 @@
+"""Which leaves are kernels, by their shapes and by the names that frameworks give."""
+
+import re
+from typing import Any
+
+import jax
+
+NOT_KERNELS = frozenset(
+  (
+    *("bias", "biases", "scale", "scales", "offset", "offsets", "shift"),
+    *("gamma", "beta", "mean", "var", "variance", "lora"),
+    *("embedding", "embeddings", "embed", "emb", "wte", "wpe"),
+    *("pos", "position", "positions", "token", "tokens", "cls"),
+  )
+)
+"""Words that say of a leaf that it is no kernel, as the last of its name."""
+
+NORMALISATIONS = frozenset({"ln", "bn", "gn", "normalization", "normalisation"})
+"""Words for modules whose leaves are no kernels, beside all that end with ``norm``."""
+
+TYPES = ("Norm", "Embedding")
+"""Ends of the names of Equinox's modules whose leaves are no kernels."""
+
+
+def kernels(params: Any) -> Any:
+  """The default `prunable`: kernels, of dense, convolution and attention layers.
+
+  A leaf is a kernel if at least two of its axes are longer than 1, and if nothing says
+  that it is anything else. What says so is: the leaf's own name, if its last word is
+  that of a bias, scale, offset, embedding, position, token or LoRA factor, as in
+  ``query_bias``, ``pos_embedding`` or ``lora_a``; the name of the module that holds it,
+  if its last word is that of a normalisation, as in ``layer_norm_1``, ``ln`` or
+  ``BatchNorm_0``; and in Equinox the type of that module: a normalisation or an
+  embedding.
+
+  Args:
+    params: any pytree.
+
+  Returns:
+    A tree with the structure of the params and a bool for each leaf.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import gsm_optax
+    >>> params = {
+    ...   "embedding": jnp.ones((9, 4)),
+    ...   "Dense_0": {"kernel": jnp.ones((4, 8)), "bias": jnp.ones(8)},
+    ...   "LayerNorm_0": {"scale": jnp.ones((2, 4))},
+    ... }
+    >>> gsm_optax.kernels(params)["Dense_0"]
+    {'bias': False, 'kernel': True}
+    >>> gsm_optax.kernels(params)["embedding"], gsm_optax.kernels(params)["LayerNorm_0"]
+    (False, {'scale': False})
+  """
+  paths = jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_of_no_kernels)[0]
+  names = {_names(path) for path, _ in paths}
+
+  def choose(path: tuple[Any, ...], node: Any) -> Any:
+    if _is_of_no_kernels(node):
+      return jax.tree.map(lambda _: False, node)
+    name = _names(path)
+    # Haiku's bias, which is `b` beside a `w`; a matrix `b` beside an `a` is a kernel.
+    *modules, leaf = name
+    is_b = re.fullmatch(r"b\d*", leaf) and (*modules, f"w{leaf[1:]}") in names
+    return _is_long(node) and not (is_b or _is_named_otherwise(name))
+
+  return jax.tree_util.tree_map_with_path(choose, params, is_leaf=_is_of_no_kernels)
+
+
+def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
+  """The names on a path; an NNX variable's array is its ``value``, which is no name."""
+  names = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+  return tuple(names[:-1] if names[1:] and names[-1] == "value" else names)
+
+
+def _is_of_no_kernels(node: Any) -> bool:
+  """Whether a node is a module of a normalisation or an embedding, as in Equinox."""
+  if isinstance(node, dict | list | tuple) or hasattr(node, "dtype"):
+    return False
+  return type(node).__name__.endswith(TYPES)
+
+
+def _is_long(leaf: Any) -> bool:
+  return sum(length > 1 for length in getattr(leaf, "shape", ())) > 1
+
+
+def _is_named_otherwise(names: tuple[str, ...]) -> bool:
+  words = [found for name in names if (found := _words(name))]
+  if not words:
+    return False
+  leaf, module = words[-1], words[-2][-1] if words[1:] else ""
+  return (
+    leaf[-1] in NOT_KERNELS
+    or "lora" in leaf
+    or module in NORMALISATIONS
+    or module.endswith("norm")
+  )
+
+
+def _words(name: str) -> list[str]:
+  """The words of a name in lower case: ``pos_embedding``, ``LayerNorm_0``."""
+  return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
