@@ -96,7 +96,7 @@ class Case:
     return self.kind != "subnormal"
 
   def saliencies(self) -> list[np.ndarray]:
-    """|g·w| of the leaves with two or more dimensions, which are prunable."""
+    """|g·w| of the kernels, which are prunable."""
     with np.errstate(invalid="ignore", over="ignore"):
       return [
         np.abs(g.astype(np.float32)) * np.abs(w.astype(np.float32))

@@ -58,7 +58,9 @@ def measure(benchmark: Benchmark, name: str, batch_size: int) -> dict[str, Any]:
 
   def optimizer(phase: Phase) -> optax.GradientTransformation:
     schedule = phase.schedule.build(phase.epochs, steps_per_epoch)
-    return phase.optimizer.build(Task(schedule, recipe.density, steps_per_epoch))
+    return phase.optimizer.build(
+      Task(schedule, recipe.density, steps_per_epoch, phase.epochs)
+    )
 
   base, gsm = optimizer(recipe.base), optimizer(recipe.gsm)
   rng = np.random.default_rng(benchmark.seed)

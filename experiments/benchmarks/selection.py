@@ -109,7 +109,8 @@ def measure(
   gradients, weights = make_tree(shapes, dtype, benchmark.zeros, seed=1)
   earlier, _ = make_tree(shapes, dtype, benchmark.zeros, seed=2)
   n = sum(leaf.size for leaf in gradients)
-  q = gsm_optax.sparsity_report(gsm_optax.prune(weights, density)).kept
+  pruned = gsm_optax.apply_mask(weights, gsm_optax.magnitude_mask(weights, density))
+  q = gsm_optax.sparsity_report(pruned).kept
   if benchmark.devices > 1:
     # `lax.top_k` takes no array that is split along explicit axes.
     kinds = (AxisType.Auto,)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.configs.recipe import Phase, Recipe, numbers
-from experiments.train.optimizers import GSM, GradualMagnitude
+from experiments.train.pruners import GSM, Gradual, GradualMagnitude, Sparsify
 
 
 class ConfigError(Exception):
@@ -22,12 +22,17 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
   (
     (
       *("epochs", "warmup_epochs", "density_epochs", "seed", "held_out"),
-      *("most", "padding", "peak", "weight_decay"),
+      *("most", "padding", "peak", "weight_decay", "adam_share"),
     ),
     lambda value: value >= 0,
     "0 or more",
   ),
-  (("momentum",), lambda value: 0 <= value < 1, "at least 0 and less than 1"),
+  (
+    ("momentum", "b1", "b2"),
+    lambda value: 0 <= value < 1,
+    "at least 0 and less than 1",
+  ),
+  (("prune_from",), lambda value: value is None or 0 <= value <= 1, "from 0 to 1"),
   (("smoothing",), lambda value: value is None or 0 <= value < 1, "0 or more, below 1"),
   (("passive_weight_decay",), lambda value: value is None or value >= 0, "0 or more"),
   (
@@ -60,13 +65,13 @@ def check(recipe: Recipe) -> None:
         f" {_flag(owner, 'epochs')}, {phase.epochs}, not {warmup:g}."
       )
     optimizer = phase.optimizer
-    if isinstance(optimizer, GSM) and optimizer.start_density is not None:
+    if isinstance(optimizer, GSM | Sparsify) and optimizer.start_density is not None:
       if not recipe.density <= optimizer.start_density <= 1:
         raise ConfigError(
           f"{_flag(f'{owner}.optimizer', 'start_density')} must be at least the"
           f" density, and at most 1, not {optimizer.start_density}."
         )
-    elif not isinstance(optimizer, GradualMagnitude):
+    elif not isinstance(optimizer, Gradual | GradualMagnitude):
       continue
     if 0 < phase.epochs < optimizer.density_epochs:
       raise ConfigError(

@@ -11,7 +11,8 @@ from experiments.configs.recipe import (
   stretched,
 )
 from experiments.train.augmentation import Crop, Flip
-from experiments.train.optimizers import GSM, SGD
+from experiments.train.optimizers import SGD
+from experiments.train.pruners import GSM
 from experiments.train.schedules import Cosine, Drops
 
 CROP_AND_FLIP = (Crop(4), Flip())

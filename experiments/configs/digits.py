@@ -2,7 +2,8 @@
 
 from experiments.configs.recipe import Data, Network, Phase, Recipe
 from experiments.train.augmentation import Shift
-from experiments.train.optimizers import GSM, SGD
+from experiments.train.optimizers import SGD
+from experiments.train.pruners import GSM
 from experiments.train.schedules import Cosine, Drops
 
 # python -m experiments.prune

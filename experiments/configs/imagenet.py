@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from experiments.configs.recipe import NO_BASE, Data, Network, Phase, Recipe
 from experiments.train.augmentation import Flip
-from experiments.train.optimizers import GSM, SGD
+from experiments.train.optimizers import SGD
+from experiments.train.pruners import GSM
 from experiments.train.schedules import Cosine, Drops
 
 # python -m experiments.prune resnet50-imagenet --data-dir FOLDER

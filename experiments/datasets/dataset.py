@@ -33,7 +33,10 @@ class Batches(Protocol):
   """The batches of one epoch, in order."""
 
   def __iter__(self) -> Iterator[tuple[ArrayLike, ArrayLike]]:
-    """Images (batch, height, width, channels) and int32 labels (batch,)."""
+    """Images (batch, height, width, channels) and int32 labels (batch,).
+
+    Texts are (batch, length), with a label at each place.
+    """
     ...
 
   def position(self) -> int:
@@ -49,8 +52,8 @@ class Dataset(Protocol):
   """
 
   @property
-  def image_shape(self) -> tuple[int, int, int]:
-    """Height, width and channels of the images that a network gets."""
+  def image_shape(self) -> tuple[int, ...]:
+    """Height, width and channels of what a network gets; of texts the length alone."""
     ...
 
   @property

@@ -84,10 +84,9 @@ class Resident:
         )
 
   @property
-  def image_shape(self) -> tuple[int, int, int]:
+  def image_shape(self) -> tuple[int, ...]:
     """Height, width and channels."""
-    height, width, channels = self.train_images.shape[1:]
-    return height, width, channels
+    return self.train_images.shape[1:]
 
   @property
   def train_size(self) -> int:
@@ -140,8 +139,10 @@ class Resident:
       labels = self.test_labels[start : start + batch_size]
       lacking = batch_size - len(labels)
       if lacking:
-        images = np.pad(images, [(0, lacking), (0, 0), (0, 0), (0, 0)])
-        labels = np.pad(labels, (0, lacking), constant_values=-1)
+        images, labels = (
+          np.pad(array, [(0, lacking), *[(0, 0)] * (array.ndim - 1)], constant_values=x)
+          for array, x in ((images, 0), (labels, -1))
+        )
       yield images[own], labels[own]
 
   def prepare(self, images: jax.Array) -> jax.Array:

@@ -7,6 +7,9 @@ two ways: of the whole model (*global*), or the same share of every layer (*unif
 Each is measured as it is (*one shot*), and retrained with its zeros held, for as many
 epochs as the recipe trains under GSM and at the same learning rates, by the SGD with
 momentum that trained the base model.
+
+With ``--gradual`` the base model is trained on instead for as many epochs, by the same
+optimizer, and meanwhile its smallest weights go little by little.
 """
 
 import sys
@@ -19,15 +22,17 @@ import jax
 import jax.numpy as jnp
 
 import gsm_optax
+from experiments.configs.check import ConfigError
 from experiments.jobs import prune
 from experiments.jobs.command_line import Job, parse, run_command_line
 from experiments.jobs.setup import Setup, find_base, set_up, start_from
 from experiments.run.stages import Start
 from experiments.train.devices import batch_mesh, is_first_process
 from experiments.train.evaluate import make_evaluate
-from experiments.train.kernels import is_kernel
+from experiments.train.kernels import kernel_mask
+from experiments.train.pruners import Gradual
 
-FILES = ("base", "global", "uniform", "job.json", "results.json", "lock")
+FILES = ("base", "global", "uniform", "gradual", "job.json", "results.json", "lock")
 """All that a job leaves in its folder."""
 
 
@@ -35,22 +40,35 @@ FILES = ("base", "global", "uniform", "job.json", "results.json", "lock")
 class MagnitudeJob(Job):
   """A recipe, and where and how to run it."""
 
+  gradual: bool = False
+  """Let weights go little by little, instead of at once in two ways."""
+  fall: float = 0.6
+  """With --gradual: the share of the epochs over which the density falls."""
+
+  @property
+  def description(self) -> dict[str, Any]:
+    """What the run is."""
+    gradual = {"gradual": True, "fall": self.fall} if self.gradual else {}
+    return {**super().description, **gradual}
+
   @property
   def folder(self) -> Path:
     """Where the run's files go."""
-    name = f"{self.preset}-magnitude-{1 / self.recipe.density:.0f}x-{self.recipe.seed}"
+    way = "gradual" if self.gradual else "magnitude"
+    name = f"{self.preset}-{way}-{1 / self.recipe.density:.0f}x-{self.recipe.seed}"
     return self.out or Path("runs") / name
 
 
 def masks(params: Any, density: float) -> dict[str, Any]:
   """The weights that each way keeps; True for what is not prunable."""
   uniform = jax.tree.map(
-    lambda leaf: (
-      gsm_optax.magnitude_mask(leaf, density)
-      if is_kernel(leaf)
+    lambda leaf, is_kernel: (
+      gsm_optax.magnitude_mask(leaf, density, prunable=True)
+      if is_kernel
       else jnp.ones_like(leaf, bool)
     ),
     params,
+    kernel_mask(params),
   )
   return {"global": gsm_optax.magnitude_mask(params, density), "uniform": uniform}
 
@@ -79,14 +97,20 @@ def run(job: MagnitudeJob) -> dict[str, Any]:
     DataError: if the data cannot be had.
     RunError: if the folder holds a run that this one would overwrite, or one that it
       cannot continue.
+    ConfigError: if the density would not fall within the epochs.
   """
+  if not 0 < job.fall <= 1:
+    raise ConfigError(f"--fall must be above 0 and at most 1, not {job.fall}.")
   with set_up(job, FILES) as setup:
     start = start_from(find_base(base_folder(job), job.description))
     evaluate = make_evaluate(setup.model, setup.data, batch_mesh())
     (base,) = evaluate([start[:2]])
     ways, wall = dict[str, dict[str, Any]](), dict[str, float]()
-    for name, mask in masks(start.params, job.recipe.density).items():
-      ways[name], wall[name] = prune_and_retrain(setup, name, mask, start)
+    if job.gradual:
+      ways["gradual"], wall["gradual"] = prune_gradually(setup, start, job.fall)
+    else:
+      for name, mask in masks(start.params, job.recipe.density).items():
+        ways[name], wall[name] = prune_and_retrain(setup, name, mask, start)
     results = {
       "preset": job.preset,
       "model": job.recipe.model.name,
@@ -102,10 +126,13 @@ def run(job: MagnitudeJob) -> dict[str, Any]:
       setup.folder.write_json("results.json", results)
   if is_first_process():
     for name, way in ways.items():
+      one_shot = (
+        f"{way['one_shot_accuracy']:.2f} %, " if "one_shot_accuracy" in way else ""
+      )
       print(
         f"{job.preset}, seed {job.recipe.seed}, base {base.top1:.2f} %, magnitude"
-        f" {way['compression_ratio']:.1f}× {name}: {way['one_shot_accuracy']:.2f} %,"
-        f" retrained {way['retrained_accuracy']:.2f} %"
+        f" {way['compression_ratio']:.1f}× {name}: {one_shot}retrained"
+        f" {way['retrained_accuracy']:.2f} %"
       )
   return results
 
@@ -124,6 +151,28 @@ def prune_and_retrain(
   )
   way = {
     "one_shot_accuracy": one_shot.top1,
+    "retrained_accuracy": retrained.top1,
+    "compression_ratio": report.compression_ratio,
+    "num_kept": report.kept,
+    "layers": report.to_dict()["layers"],
+  }
+  return way, sum(outcome.wall_seconds.values())
+
+
+def prune_gradually(
+  setup: Setup, start: Start, fall: float
+) -> tuple[dict[str, Any], float]:
+  """What training the base model on gives, as its weights go, and the seconds of it."""
+  recipe = setup.job.recipe
+  gradual = Gradual(recipe.base.optimizer, fall * recipe.gsm.epochs)
+  phase = replace(recipe.gsm, optimizer=gradual)
+  outcome = setup.train_part(
+    setup.stage("gradual", phase), Start(start.params, start.batch_stats)
+  )
+  report = gsm_optax.sparsity_report(outcome.params)
+  evaluate = make_evaluate(setup.model, setup.data, batch_mesh())
+  (retrained,) = evaluate([(outcome.params, outcome.batch_stats)])
+  way = {
     "retrained_accuracy": retrained.top1,
     "compression_ratio": report.compression_ratio,
     "num_kept": report.kept,

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from rich.table import Table
 
 import gsm_optax
@@ -23,9 +21,8 @@ from experiments.run.recording import Display
 from experiments.run.stages import Outcome, Stage
 from experiments.train.devices import batch_mesh, is_first_process
 from experiments.train.evaluate import make_evaluate
-from experiments.train.optimizers import GSM
 from experiments.train.statistics import make_reestimate
-from experiments.train.vanishing import shrinkage, vanishing_warning
+from experiments.train.vanishing import vanishing_warning
 
 TOP5_FROM = 100
 """Classes from which on top-5 accuracy is reported too."""
@@ -50,13 +47,14 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
   ):
     stages = (setup.stage("base", recipe.base), setup.stage("gsm", recipe.gsm))
     start = start_from(find_base(job.base, job.description)) if job.base else None
-    left = passive_shrinkage(setup, stages[1])
+    left = share_left(setup)
     if recipe.gsm.epochs and left is not None:
       display.say(f"A weight passive throughout will shrink to {left:.1g} of its size.")
       if warning := vanishing_warning(left):
         display.say(f"Warning: {warning}")
     outcome = setup.train(setup.folder, stages, display, start)
-    pruned = gsm_optax.prune(outcome.params, recipe.density)
+    mask = gsm_optax.magnitude_mask(outcome.params, recipe.density)
+    pruned = gsm_optax.apply_mask(outcome.params, mask)
     report = gsm_optax.sparsity_report(pruned)
     statistics = {"batch_stats": outcome.batch_stats}
     if recipe.reestimate:
@@ -70,6 +68,7 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
       "density": report.density,
       "compression_ratio": report.compression_ratio,
       "num_prunable": report.size,
+      "image_shape": list(setup.data.image_shape),
       "num_kept": report.kept,
       "passive_shrinkage": left,
       "layers": report.to_dict()["layers"],
@@ -104,18 +103,12 @@ def shrunk_network(
     return None
 
 
-def passive_shrinkage(setup: Setup, stage: Stage) -> float | None:
+def share_left(setup: Setup) -> float | None:
   """What is left of a weight that is passive throughout; ``None`` if none can be."""
   recipe = setup.job.recipe
-  optimizer = recipe.gsm.optimizer
-  if not isinstance(optimizer, GSM) or recipe.density == 1:
+  if recipe.density == 1:
     return None
-  steps = jnp.arange(stage.epochs * setup.steps_per_epoch)
-  rates = np.asarray(jax.vmap(stage.learning_rate)(steps))
-  decay = optimizer.passive_weight_decay
-  if decay is None:
-    decay = optimizer.weight_decay
-  return shrinkage(rates, optimizer.momentum, decay, optimizer.nesterov)
+  return recipe.gsm.optimizer.share_left(setup.task(recipe.gsm))
 
 
 def reestimated(setup: Setup, outcome: Outcome, pruned: Any) -> Any:
@@ -133,7 +126,7 @@ def reestimated(setup: Setup, outcome: Outcome, pruned: Any) -> Any:
 
 def accuracies(
   setup: Setup, outcome: Outcome, pruned: Any, statistics: dict[str, Any]
-) -> dict[str, float]:
+) -> dict[str, Any]:
   """Of the base model, after GSM, pruned, and with statistics estimated anew."""
   stats = statistics["batch_stats"]
   weights = {"gsm": (outcome.params, stats), "pruned": (pruned, stats)}
@@ -143,8 +136,12 @@ def accuracies(
   evaluate = make_evaluate(setup.model, setup.data, mesh)
   found = dict(zip(weights, evaluate(list(weights.values())), strict=True))
   base = [record for record in outcome.records if record["phase"] == "base"]
-  result = {"base_accuracy": base[-1]["accuracy"]}
+  result: dict[str, Any] = {
+    "base_accuracy": base[-1]["accuracy"],
+    "base_test_loss": base[-1].get("test_loss"),
+  }
   result |= {f"{name}_accuracy": each.top1 for name, each in found.items()}
+  result |= {f"{name}_test_loss": each.loss for name, each in found.items()}
   if setup.data.num_classes >= TOP5_FROM:
     result |= {f"{name}_top5_accuracy": each.top5 for name, each in found.items()}
   return result
@@ -169,13 +166,13 @@ def _show(
   display: Display,
   job: Job,
 ) -> None:
-  keys = {"base": "base_accuracy", "after GSM": "gsm_accuracy"}
+  keys = {"base": "base", "after GSM": "gsm"}
   if not job.recipe.gsm.epochs:
     del keys["after GSM"]
   elif not job.recipe.base.epochs:
     del keys["base"]  # there is none
-  shown = {name: f"{results[key]:.2f} %" for name, key in keys.items()}
-  pruned = f"{results['pruned_accuracy']:.2f} %"
+  shown = {name: _accuracy(results, key) for name, key in keys.items()}
+  pruned = _accuracy(results, "pruned")
   if "reestimated_accuracy" in results:
     pruned += f" ({results['reestimated_accuracy']:.2f} % with new statistics)"
   compression = f"{results['compression_ratio']:.1f}×"
@@ -199,6 +196,14 @@ def _show(
   if results["shrunk"]:
     display.console.print(shrunk_table(results["shrunk"]))
   display.say(f"The picture is {job.folder / 'report.png'}; all files: {job.folder}")
+
+
+def _accuracy(results: dict[str, Any], name: str) -> str:
+  """In percent, and the loss of texts, by which these are compared."""
+  accuracy = f"{results[f'{name}_accuracy']:.2f} %"
+  if len(results["image_shape"]) > 1:
+    return accuracy
+  return f"{results[f'{name}_test_loss']:.3f} nats, {accuracy}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

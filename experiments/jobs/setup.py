@@ -29,7 +29,8 @@ from experiments.run.recording import Display
 from experiments.run.stages import Outcome, Run, Stage, Start
 from experiments.run.surroundings import surroundings
 from experiments.train.devices import is_first_process
-from experiments.train.optimizers import GSM, Task
+from experiments.train.optimizers import Task
+from experiments.train.pruners import GSM
 
 OF_BASE = "data,model,seed,batch_size,base"
 """What a base model depends on."""
@@ -70,7 +71,8 @@ class Setup:
   def task(self, phase: Phase) -> Task:
     """What the phase's optimizer is built for."""
     schedule = phase.schedule.build(phase.epochs, self.steps_per_epoch)
-    return Task(schedule, self.job.recipe.density, self.steps_per_epoch)
+    density = self.job.recipe.density
+    return Task(schedule, density, self.steps_per_epoch, phase.epochs)
 
   def masked_stage(self, name: str, mask: Any, epochs: int) -> Stage:
     """As under GSM, but by the base model's optimizer, with the mask's zeros held."""

@@ -42,7 +42,7 @@ from experiments.run.errors import unwritable
 from experiments.run.folder import finished, refuse_other_run
 from experiments.run.stages import Start
 from experiments.train.devices import is_first_process
-from experiments.train.kernels import is_kernel
+from experiments.train.kernels import kernel_mask
 
 FILES = (
   *("found", "ticket", "reinitialised", "shuffled", "ticket.npz"),
@@ -83,14 +83,15 @@ class TicketJob(Job):
 
 
 def shuffled(mask: Any, key: jax.Array) -> Any:
-  """As many True in each leaf with two or more dimensions, at random places."""
+  """As many True in each kernel, at random places."""
 
-  def permuted(leaf: jax.Array, key: jax.Array) -> jax.Array:
-    if not is_kernel(leaf):
+  def permuted(leaf: jax.Array, key: jax.Array, is_kernel: bool) -> jax.Array:
+    if not is_kernel:
       return leaf
     return jax.random.permutation(key, leaf.ravel()).reshape(leaf.shape)
 
-  return jax.tree.map(permuted, mask, optax.tree.split_key_like(key, mask))
+  keys = optax.tree.split_key_like(key, mask)
+  return jax.tree.map(permuted, mask, keys, kernel_mask(mask))
 
 
 def check_found(job: TicketJob, folder: Path) -> None:

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from experiments.models.functional import Model, from_nnx
+from experiments.models.functional import Model, examples, from_nnx
 
-__all__ = ["Model", "ModelError", "from_nnx", "load", "names"]
+__all__ = ["Model", "ModelError", "examples", "from_nnx", "load", "names"]
 
 
 class ModelError(Exception):
@@ -35,11 +35,11 @@ def load(
   num_classes: int,
   options: Mapping[str, Any] | None = None,
 ) -> Model:
-  """The network `name` for images of a shape.
+  """The network `name` for images or texts of a shape.
 
   Args:
     name: of a module of this package.
-    image_shape: height, width and channels.
+    image_shape: height, width and channels; of a text its length alone.
     num_classes: the number of logits.
     options: of the module's ``build``, such as its depth.
 
@@ -62,7 +62,7 @@ def load(
     model = from_nnx(make)
     # What is wrong with an option may show only when images come.
     params, stats = jax.eval_shape(model.init, jax.random.key(0))
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    images = examples(image_shape, 1)
 
     def apply(params: Any, stats: Any, images: jax.Array) -> Any:
       return model.apply(params, stats, images, False)

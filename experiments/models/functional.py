@@ -4,7 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
+
+
+def examples(shape: tuple[int, ...], number: int) -> jax.ShapeDtypeStruct:
+  """What a network gets: float32 images, or texts, int32, if the shape is a length."""
+  dtype = jnp.int32 if len(shape) == 1 else jnp.float32
+  return jax.ShapeDtypeStruct((number, *shape), dtype)
 
 
 class Apply(Protocol):

@@ -3,13 +3,13 @@
 import json
 import math
 import statistics
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import gsm_optax
 from experiments.markdown import table
 from experiments.studies.results import RESULTS, Result, mean, number
-from experiments.train.vanishing import VANISHED, passive_sizes
+from experiments.train.vanishing import VANISHED
 
 
 def runs_by_preset(
@@ -56,9 +56,11 @@ def vanishing_table(learning_rate: float = 3e-2, weight_decay: float = 5e-4) -> 
   rows: list[list[str]] = []
   for momentum in (0.9, 0.95, 0.98, 0.99):
     rate = learning_rate * weight_decay / (1 - momentum)
-    sizes = passive_sizes(repeat(learning_rate), momentum, weight_decay)
-    steps = next(step for step, size in enumerate(sizes, 1) if size <= VANISHED)
     formula = -math.log(VANISHED) / rate
+    # The momentum begins at zero, so it takes somewhat longer.
+    numbers = range(2 * math.ceil(formula))
+    left = gsm_optax.share_left(learning_rate, numbers, momentum, weight_decay)
+    steps = int((left > VANISHED).sum())
     rows.append([f"{momentum:g}", f"{formula:,.0f}", f"{steps:,}"])
   by_formula = f"steps, α = {learning_rate:g}, η = {weight_decay:g}"
   return table(["momentum", by_formula, "iterated"], rows)

@@ -5,7 +5,8 @@ All have the same learning rate / (1 − momentum) as GSM at 0.05 and 0.95.
 
 from typing import Any
 
-from experiments.train.optimizers import SGD, GradualMagnitude
+from experiments.train.optimizers import SGD
+from experiments.train.pruners import GradualMagnitude
 
 DENSE: dict[str, Any] = {
   "density": 1.0,

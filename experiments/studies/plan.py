@@ -38,7 +38,7 @@ def images_per_second(recipe: Recipe, data_dir: Path | None) -> float:
   steps = data.train_size // recipe.batch_size
   phase = recipe.gsm
   schedule = phase.schedule.build(phase.epochs, steps)
-  tx = phase.optimizer.build(Task(schedule, recipe.density, steps))
+  tx = phase.optimizer.build(Task(schedule, recipe.density, steps, phase.epochs))
   step = make_augmented_step(model, tx, data, phase.augmentation)
   scans = is_quick_in_a_loop(model, data.image_shape)
   epoch = make_train_epoch(step, data, recipe.batch_size, scans)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from experiments.datasets.dataset import Batches, Dataset
 from experiments.datasets.resident import Resident
-from experiments.models import Model
+from experiments.models import Model, examples
 from experiments.train.devices import on_devices, replicate, split
 from experiments.train.step import AugmentedStep, TrainState
 
@@ -48,7 +48,7 @@ TrainEpoch = Callable[
 """``(state, key, interrupted) -> states``: after each step, or after all of them."""
 
 
-def is_quick_in_a_loop(model: Model, image_shape: tuple[int, int, int]) -> bool:
+def is_quick_in_a_loop(model: Model, image_shape: tuple[int, ...]) -> bool:
   """Whether a step of the model may be in a `lax.scan` on this machine.
 
   By a rule and not by the clock, so that a run is the same to the bit when it is
@@ -57,7 +57,7 @@ def is_quick_in_a_loop(model: Model, image_shape: tuple[int, int, int]) -> bool:
   if jax.default_backend() != "cpu":
     return True
   params, batch_stats = jax.eval_shape(model.init, jax.random.key(0))
-  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  images = examples(image_shape, 1)
   program = jax.make_jaxpr(
     lambda params, stats, images: model.apply(params, stats, images, True)
   )(params, batch_stats, images)

@@ -4,17 +4,18 @@ from typing import Any
 
 import jax
 
+from gsm_optax import kernels as kernel_mask
+
+__all__ = ["is_kernel", "kernel_mask", "kernels"]
+
 
 def is_kernel(leaf: Any) -> bool:
-  """Whether a leaf has two or more dimensions, as `gsm_optax` prunes by default."""
-  return leaf.ndim > 1
-
-
-def kernel_mask(params: Any) -> Any:
-  """A boolean tree like the params: True for kernels."""
-  return jax.tree.map(is_kernel, params)
+  """Whether a leaf is a kernel by its shape, in networks without embeddings."""
+  return bool(kernel_mask(leaf))
 
 
 def kernels(params: Any) -> list[Any]:
   """The kernels, in the order of the tree."""
-  return [leaf for leaf in jax.tree.leaves(params) if is_kernel(leaf)]
+  masks = jax.tree.leaves(kernel_mask(params))
+  leaves = jax.tree.leaves(params)
+  return [leaf for leaf, is_kernel in zip(leaves, masks, strict=True) if is_kernel]

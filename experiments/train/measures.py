@@ -105,6 +105,8 @@ def make_measure(
     return {
       "accuracy": whole.top1,
       "pruned_accuracy": pruned.top1,
+      "test_loss": whole.loss,
+      "pruned_test_loss": pruned.loss,
       "magnitude_at_q": magnitude_at(q),
       "magnitude_at_1.25q": magnitude_at(math.floor(1.25 * q)),
       "median_magnitude": magnitude_at(math.ceil(size / 2)),

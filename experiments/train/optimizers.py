@@ -6,14 +6,11 @@ recipe's phase takes it as it is.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
+import jax
 import optax
-import tyro
 
-import gsm_optax
-from experiments.train.fixed import fix_active_set
-from experiments.train.gradual import prune_gradually
 from experiments.train.kernels import kernel_mask
 
 
@@ -24,11 +21,17 @@ class Task(NamedTuple):
     learning_rate: at each step.
     density: the share of the prunable weights to keep in the end.
     steps_per_epoch: how many steps an epoch has.
+    epochs: how many there are.
   """
 
   learning_rate: optax.Schedule
   density: float
   steps_per_epoch: int
+  epochs: int
+
+  def steps(self, share: float | None = None) -> int:
+    """How many there are until a share of all is done; of all without one."""
+    return round((1.0 if share is None else share) * self.epochs * self.steps_per_epoch)
 
 
 class Optimizer(ABC):
@@ -37,6 +40,11 @@ class Optimizer(ABC):
   @abstractmethod
   def build(self, task: Task) -> optax.GradientTransformation:
     """The gradient transformation."""
+
+  def share_left(self, task: Task) -> float | None:
+    """What will be left of a weight that is passive throughout; ``None``: none is."""
+    del task
+    return None
 
 
 @dataclass(frozen=True)
@@ -56,85 +64,43 @@ class SGD(Optimizer):
 
 
 @dataclass(frozen=True)
-class GSM(Optimizer):
-  """`gsm_optax.gsm`."""
+class AdamW(Optimizer):
+  """Adam with decoupled weight decay, of kernels."""
 
-  momentum: float = 0.99
-  weight_decay: float = 5e-4
-  nesterov: bool = True
-  passive_weight_decay: float | None = None
-  """Weight decay where a step's gradient was zeroed; the same as elsewhere without."""
-  start_density: float | None = None
-  """Density at which to begin, if not with the final one."""
-  density_epochs: float = 0
-  """Epochs over which the density then falls to the final one, geometrically."""
-  active_share: float = 1.0
-  """Share of the weights to be kept that is active in each of the last steps: less
-  than all where batches disagree, so that together they keep more of them alive."""
-  smoothing: Annotated[float | None, tyro.conf.arg(aliases=("--smoothing",))] = None
-  """Decay rate of an average of the saliencies; by each batch alone without."""
-
-  def density_schedule(self, task: Task) -> optax.ScalarOrSchedule:
-    """The density: constant, or falling by the same share at each step at first."""
-    steps = round(self.density_epochs * task.steps_per_epoch)
-    final = task.density * self.active_share
-    if self.start_density is None or not steps:
-      return final
-    return optax.exponential_decay(
-      self.start_density, steps, final / self.start_density, end_value=final
-    )
+  b1: float = 0.9
+  b2: float = 0.99
+  weight_decay: float = 0.1
 
   def build(self, task: Task) -> optax.GradientTransformation:
     """The gradient transformation."""
-    return gsm_optax.gsm(
-      task.learning_rate,
-      self.density_schedule(task),
-      self.momentum,
-      self.weight_decay,
-      nesterov=self.nesterov,
-      smoothing=self.smoothing,
-      passive_weight_decay=self.passive_weight_decay,
+    return optax.adamw(
+      *(task.learning_rate, self.b1, self.b2),
+      weight_decay=self.weight_decay,
+      mask=kernel_mask,
     )
 
 
 @dataclass(frozen=True)
-class FixedGSM(Optimizer):
-  """GSM without second chances: the active set stays as it is after some epochs."""
+class Muon(Optimizer):
+  """Momentum made orthogonal, of kernels, with decoupled decay; Adam for the rest.
 
-  after_epochs: int
-  momentum: float = 0.99
-  weight_decay: float = 5e-4
-  nesterov: bool = True
-
-  def build(self, task: Task) -> optax.GradientTransformation:
-    """The gradient transformation."""
-    return optax.chain(
-      fix_active_set(task.density, self.after_epochs * task.steps_per_epoch),
-      optax.add_decayed_weights(self.weight_decay, mask=kernel_mask),
-      optax.trace(self.momentum, self.nesterov),
-      optax.scale_by_learning_rate(task.learning_rate),
-    )
-
-
-@dataclass(frozen=True)
-class GradualMagnitude(Optimizer):
-  """SGD with momentum, under which the smallest weights go step by step for good.
-
-  Global gradual magnitude pruning: the density falls along a cubic (Zhu and Gupta,
-  2017), and the smallest weights of the whole model are the ones to go.
+  Jordan et al., `Muon <https://kellerjordan.github.io/posts/muon/>`_, 2024.
   """
 
-  density_epochs: float
-  """Epochs over which the density falls from 1 to the final one."""
-  momentum: float = 0.9
-  weight_decay: float = 0.0
-  nesterov: bool = True
-  every: int = 100
-  """Steps between two choices of what goes."""
+  momentum: float = 0.95
+  weight_decay: float = 0.1
+  adam_share: float = 0.1
+  """Adam's learning rate, as a share of Muon's."""
 
   def build(self, task: Task) -> optax.GradientTransformation:
     """The gradient transformation."""
-    sgd = SGD(self.momentum, self.weight_decay, self.nesterov).build(task)
-    steps = max(round(self.density_epochs * task.steps_per_epoch), 1)
-    density = optax.polynomial_schedule(1.0, task.density, 3, steps)
-    return optax.chain(sgd, prune_gradually(density, self.every, steps))
+    muon = optax.contrib.muon(
+      task.learning_rate, beta=self.momentum, weight_decay=self.weight_decay
+    )
+    adam = optax.adam(lambda step: self.adam_share * task.learning_rate(step))
+    return optax.partition(
+      {"muon": muon, "adam": adam},
+      lambda params: jax.tree.map(
+        lambda is_kernel: "muon" if is_kernel else "adam", kernel_mask(params)
+      ),
+    )

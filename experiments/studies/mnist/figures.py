@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+import gsm_optax
 from experiments.studies.mnist.runs import (
   COMPRESSIONS,
   EACH_EPOCH,
@@ -18,7 +19,6 @@ from experiments.studies.mnist.runs import (
 )
 from experiments.studies.results import number, read_records, share_below
 from experiments.train.schedules import Drops
-from experiments.train.vanishing import passive_sizes
 
 IMAGES_PER_EPOCH = 60_000
 
@@ -147,7 +147,9 @@ def shrinkage(folder: Path) -> Figure:
     number(result, f"gsm.optimizer.{name}")
     for name in ("momentum", "weight_decay", "nesterov")
   )
-  sizes = list(passive_sizes(rates, momentum, decay, nesterov))
+  sizes = gsm_optax.share_left(
+    *(schedule, 1 + steps, momentum, decay), nesterov=nesterov
+  )
   formula = np.exp(-np.cumsum(rates) * decay / (1 - momentum))
   axes.plot(steps / steps_per_epoch, sizes, color="black", label="update, iterated")
   axes.plot(

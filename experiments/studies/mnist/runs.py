@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.studies.study import Entry
-from experiments.train.optimizers import FixedGSM
+from experiments.train.pruners import FixedGSM
 
 PRUNED = (
   ("LeNet-300-100", "60×", "lenet300-60x", "98.19 → 98.18"),

@@ -9,10 +9,19 @@ from experiments.configs import recipes
 from experiments.configs.check import RANGES, ConfigError, check
 from experiments.configs.recipe import Network, Recipe, changed, numbers
 from experiments.train.augmentation import Crop, Shift
-from experiments.train.optimizers import GSM, FixedGSM, GradualMagnitude
+from experiments.train.optimizers import AdamW, Muon
+from experiments.train.pruners import (
+  GSM,
+  FixedGSM,
+  Gradual,
+  GradualMagnitude,
+  Sparsify,
+)
 
 FAST = recipes()["lenet300-fast"]
 MAGNITUDE = changed(FAST, {"gsm.optimizer": GradualMagnitude(30, every=10)})
+ADAMW = changed(FAST, {"gsm.optimizer": Sparsify(AdamW(), 5.0, 1.0, 30)})
+MUON = changed(FAST, {"gsm.optimizer": Gradual(Muon(), 30)})
 FIXED = changed(FAST, {"gsm.optimizer": FixedGSM(1)})
 CROPPED = changed(FAST, {"gsm.augmentation": (Shift(1), Crop(4))})
 HUGE = 2**31
@@ -48,6 +57,11 @@ CASES = [
   (FAST, "base.optimizer.momentum", -0.1, BELOW_ONE),
   (FAST, "gsm.optimizer.smoothing", 1.0, "0 or more, below 1"),
   (FAST, "gsm.optimizer.passive_weight_decay", -0.1, "0 or more"),
+  (FAST, "gsm.optimizer.prune_from", 1.5, "from 0 to 1"),
+  (ADAMW, "gsm.optimizer.prune_from", -0.1, "from 0 to 1"),
+  (ADAMW, "gsm.optimizer.optimizer.b1", 1.0, BELOW_ONE),
+  (ADAMW, "gsm.optimizer.optimizer.b2", -0.1, BELOW_ONE),
+  (MUON, "gsm.optimizer.optimizer.adam_share", -0.1, "0 or more"),
   (FAST, "density", 0.0, "above 0 and at most 1"),
   (FAST, "density", 1.5, "above 0 and at most 1"),
   (FAST, "gsm.optimizer.active_share", 0.0, "above 0 and at most 1"),

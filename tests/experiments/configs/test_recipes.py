@@ -22,7 +22,8 @@ from experiments.configs.recipe import (
   numbers,
 )
 from experiments.train.augmentation import Crop, Flip
-from experiments.train.optimizers import GSM, SGD, FixedGSM
+from experiments.train.optimizers import SGD
+from experiments.train.pruners import GSM, FixedGSM
 from experiments.train.schedules import Cosine, Drops
 
 RECIPE = Recipe(
@@ -103,6 +104,7 @@ def test_a_description_is_json_with_the_class_of_what_has_several():
       "density_epochs": 0,
       "active_share": 1.0,
       "smoothing": None,
+      "prune_from": None,
     },
     "schedule": {"kind": "Cosine", "peak": 0.125, "warmup_epochs": 0},
     "augmentation": [{"kind": "Crop", "padding": 2}, {"kind": "Flip"}],

@@ -50,6 +50,26 @@ def test_a_base_model_is_pruned_and_retrained_in_both_ways(tmp_path, capsys):
   assert "magnitude 10.0× uniform" in output
 
 
+def test_a_base_model_is_pruned_gradually(tmp_path, capsys):
+  out = tmp_path / "gradual"
+  main([*SHORT, "--gradual", "--fall", "0.5", "--quiet", "--out", str(out)])
+  way = json.loads((out / "results.json").read_text())["gradual"]
+  assert way["num_kept"] == int(0.1 * 50200)
+  assert way["retrained_accuracy"] > 50
+  retrained = load_weights(out / "gradual" / "params")
+  kept = sum(int((layer["kernel"] != 0).sum()) for layer in retrained.values())
+  assert kept == way["num_kept"]
+  assert "magnitude 10.0× gradual: retrained" in capsys.readouterr().out
+  with pytest.raises(SystemExit, match="fall"):
+    main([*SHORT, "--gradual", "--fall", "0.7", "--resume", "--out", str(out)])
+
+
+@pytest.mark.parametrize("fall", ["0", "1.5", "nan"])
+def test_the_density_falls_within_the_epochs(tmp_path, fall):
+  with pytest.raises(SystemExit, match="--fall must be above 0 and at most 1"):
+    main([*SHORT, "--gradual", "--fall", fall, "--out", str(tmp_path / "gradual")])
+
+
 def test_a_base_of_another_recipe_is_refused(tmp_path):
   with pytest.raises(SystemExit, match="holds no finished run"):
     main([*SHORT, "--base", str(tmp_path), "--out", str(tmp_path / "m")])

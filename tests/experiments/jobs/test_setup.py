@@ -16,7 +16,8 @@ from experiments.datasets.digits import digits
 from experiments.jobs.command_line import Job
 from experiments.jobs.setup import Setup, check_density
 from experiments.run.folder import RunFolder
-from experiments.train.optimizers import SGD, GradualMagnitude
+from experiments.train.optimizers import SGD
+from experiments.train.pruners import GradualMagnitude
 
 DIGITS = recipes()["digits"]
 MODEL = models.load("lenet300", (8, 8, 1), 10)

@@ -19,7 +19,8 @@ from experiments.models.lenet300 import LeNet300
 from experiments.train.kernels import kernels
 from tests.experiments.networks_for_tests import NORMALISED, SHAPE
 
-CIFAR, IMAGENET = ((32, 32, 3), 10), ((224, 224, 3), 1000)
+MNIST, CIFAR = ((28, 28, 1), 10), ((32, 32, 3), 10)
+IMAGENET = (224, 224, 3), 1000
 
 
 def shapes_in(model):
@@ -61,6 +62,20 @@ def test_parameters_are_as_many_as_published(name, options, data, all_, in_kerne
   )
   assert (logits.shape, logits.dtype) == ((2, data[1]), jnp.float32)
   assert jax.tree.structure(trained) == jax.tree.structure(batch_stats)
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "data"),
+  [
+    *(("lenet300", {}, MNIST), ("lenet5", {}, MNIST), ("densenet", {}, CIFAR)),
+    *(("resnet_cifar", {"depth": depth}, CIFAR) for depth in (20, 56)),
+    ("resnet50", {}, IMAGENET),
+  ],
+)
+def test_kernels_are_the_leaves_with_two_or_more_dimensions(name, options, data):
+  params, _ = shapes_in(models.load(name, *data, options))
+  expected = jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+  assert gsm_optax.kernels(params) == expected
 
 
 def test_resnet56_and_densenet40_are_what_is_built_without_options():
@@ -124,6 +139,7 @@ def test_the_networks_are_the_modules_that_build_one():
     "lenet5",
     "resnet50",
     "resnet_cifar",
+    "transformer",
   ]
 
 

@@ -3,8 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from experiments.datasets.resident import Resident
+from experiments.datasets.texts import Texts
 from experiments.models import Model
 from experiments.train.evaluate import make_evaluate
 
@@ -34,6 +36,10 @@ def accuracy_of(logits, labels, batch_size=1000):
   return accuracy
 
 
+def shares_of(logits, labels, batch_size=1000):
+  return accuracy_of(logits, labels, batch_size)[:2]
+
+
 def by_numpy(logits, labels, likeliest):
   """Percent whose label is among the likeliest; of equals the first is likelier."""
   order = np.argsort(-np.asarray(logits), axis=-1, kind="stable")[:, :likeliest]
@@ -42,24 +48,26 @@ def by_numpy(logits, labels, likeliest):
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 23, 1000])
 def test_whatever_the_batches_they_are_those_of_numpy(batch_size):
-  top1, top5 = accuracy_of(LOGITS, LABELS, batch_size)
+  top1, top5, loss = accuracy_of(LOGITS, LABELS, batch_size)
   assert top1 == pytest.approx(by_numpy(LOGITS, LABELS, 1))
   assert top5 == pytest.approx(by_numpy(LOGITS, LABELS, 5))
   assert 0 < top1 < top5 < 100
+  likelihoods = scipy.special.softmax(LOGITS, -1)[np.arange(23), LABELS]
+  assert loss == pytest.approx(-np.log(likelihoods).mean())
 
 
 def test_right_and_wrong_answers():
   labels = LOGITS.argmax(-1).astype(np.int32)
-  assert accuracy_of(LOGITS, labels, 4) == (100, 100)
+  assert shares_of(LOGITS, labels, 4) == (100, 100)
   labels[:3] = LOGITS[:3].argmin(-1)
-  assert accuracy_of(LOGITS, labels, 4) == (100 * 20 / 23,) * 2
-  assert accuracy_of(LOGITS, LOGITS.argmin(-1).astype(np.int32), 4) == (0, 0)
+  assert shares_of(LOGITS, labels, 4) == (100 * 20 / 23,) * 2
+  assert shares_of(LOGITS, LOGITS.argmin(-1).astype(np.int32), 4) == (0, 0)
 
 
 def test_padding_is_never_right():
   # It would be of class 0, or among any five: its images are zeros.
   labels = np.full(3, 8, np.int32)
-  assert accuracy_of(np.eye(9)[[0, 1, 2]], labels, 2) == (0, 0)
+  assert shares_of(np.eye(9)[[0, 1, 2]], labels, 2) == (0, 0)
 
 
 @pytest.mark.parametrize("label", [0, 4, 8])
@@ -67,17 +75,17 @@ def test_padding_is_never_right():
 def test_what_is_no_number_is_not_right(place, label):
   logits = np.zeros((3, 9), np.float32)
   logits[:, label] = 1
-  assert accuracy_of(logits, np.full(3, label)) == (100, 100)
+  assert shares_of(logits, np.full(3, label)) == (100, 100)
   logits[1, place] = np.nan
-  assert accuracy_of(logits, np.full(3, label)) == (100 * 2 / 3,) * 2
+  assert shares_of(logits, np.full(3, label)) == (100 * 2 / 3,) * 2
 
 
 def test_of_equals_the_first_is_likelier():
   labels = np.arange(9, dtype=np.int32)
-  top1, top5 = accuracy_of(np.zeros((9, 9)), labels)
+  top1, top5 = shares_of(np.zeros((9, 9)), labels)
   assert (top1, top5) == (pytest.approx(100 / 9), pytest.approx(500 / 9))
   ties = RNG.integers(0, 3, (23, 9)).astype(np.float32)
-  assert accuracy_of(ties, LABELS) == (
+  assert shares_of(ties, LABELS) == (
     pytest.approx(by_numpy(ties, LABELS, 1)),
     pytest.approx(by_numpy(ties, LABELS, 5)),
   )
@@ -117,3 +125,27 @@ def test_images_are_prepared_and_statistics_are_used():
   evaluate = make_evaluate(Model(lambda _: None, apply, None), data)
   right, wrong = evaluate([((), jnp.float32(1)), ((), jnp.float32(-1))])
   assert (right.top1, wrong.top1) == (100, 0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_of_texts_every_place_counts(batch_size):
+  """A network to which each byte says what the next is likely to be."""
+  rng = np.random.default_rng(0)
+  texts = rng.integers(0, 9, (7, 6), np.uint8)
+  labels = rng.integers(0, 9, (7, 6)).astype(np.int32)
+  table = rng.normal(size=(9, 9)).astype(np.float32)
+  data = Texts(texts[:1], labels[:1], texts, labels, 9)
+
+  def apply(params, batch_stats, tokens, train, momentum=None):
+    del train, momentum
+    return params[tokens], batch_stats
+
+  model = Model(lambda _: None, apply, None)
+  ((top1, top5, loss),) = make_evaluate(model, data, batch_size=16 * batch_size)(
+    [(jnp.asarray(table), {})]
+  )
+  logits = table[texts].reshape(-1, 9)
+  assert top1 == pytest.approx(by_numpy(logits, labels.ravel(), 1))
+  assert top5 == pytest.approx(by_numpy(logits, labels.ravel(), 5))
+  likelihoods = scipy.special.softmax(logits, -1)[np.arange(42), labels.ravel()]
+  assert loss == pytest.approx(-np.log(likelihoods).mean())

@@ -40,10 +40,10 @@ def test_after_some_steps_the_same_weights_are_active_at_every_step():
 
 def test_it_takes_the_place_of_the_selection_in_a_chain():
   tx = optax.chain(fix_active_set(0.5, after=1), optax.trace(0.9), optax.scale(-0.1))
-  params = {"kernel": jnp.array([[1.0, 2.0]])}
+  params = {"kernel": jnp.array([[1.0, 2.0], [0.5, 3.0]])}
   state = tx.init(params)
   for _ in range(3):
-    updates, state = tx.update({"kernel": jnp.ones((1, 2))}, state, params)
+    updates, state = tx.update({"kernel": jnp.ones((2, 2))}, state, params)
     params = optax.apply_updates(params, updates)
   assert params["kernel"][0, 0] == 1
   assert params["kernel"][0, 1] < 2

@@ -48,7 +48,7 @@ def test_the_measurements_of_an_evaluation():
   nothing = empty_history(params).active
   back, _ = measure(TrainState(params, stats, ()), History(nothing, history.ever))
   assert (back["active_set_changed"], back["reactivated"]) == (1, 1)
-  pruned = gsm_optax.prune(params, 0.1)
+  pruned = gsm_optax.apply_mask(params, gsm_optax.magnitude_mask(params, 0.1))
   assert (
     measured["pruned_accuracy"]
     == measure(TrainState(pruned, stats, ()), history)[0]["accuracy"]

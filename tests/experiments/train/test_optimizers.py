@@ -9,10 +9,18 @@ import optax
 import pytest
 
 import gsm_optax
-from experiments.train.optimizers import GSM, SGD, FixedGSM, GradualMagnitude, Task
+from experiments.train.optimizers import SGD, AdamW, Muon, Task
+from experiments.train.pruners import (
+  GSM,
+  FixedGSM,
+  Gradual,
+  GradualMagnitude,
+  Sparsify,
+  falling_density,
+)
 
 SCHEDULE = optax.piecewise_constant_schedule(0.5, {3: 0.1})
-TASK = Task(SCHEDULE, density=0.1, steps_per_epoch=10)
+TASK = Task(SCHEDULE, density=0.1, steps_per_epoch=10, epochs=5)
 PARAMS = {
   "kernel": jax.random.normal(jax.random.key(0), (20, 10)),
   "bias": jnp.ones(10),
@@ -68,19 +76,18 @@ def test_sgd_without_decay_is_that_of_optax():
 
 def test_the_density_falls_by_the_same_share_at_each_step_and_then_stays():
   task = TASK._replace(density=0.01)
-  assert GSM().density_schedule(task) == 0.01
-  assert GSM(active_share=0.5).density_schedule(task) == 0.005
-  assert GSM(start_density=0.1).density_schedule(task) == 0.01
-  assert GSM(density_epochs=2).density_schedule(task) == 0.01
-  schedule = GSM(start_density=0.1, density_epochs=2).density_schedule(task)
+  assert falling_density(task, None, 0) == 0.01
+  assert falling_density(task, None, 0, 0.5) == 0.005
+  assert falling_density(task, 0.1, 0) == 0.01
+  assert falling_density(task, None, 2) == 0.01
+  schedule = falling_density(task, 0.1, 2)
   densities = [float(schedule(step)) for step in range(40)]
   np.testing.assert_allclose(densities[:21], 0.1 ** (1 + np.arange(21) / 20), rtol=1e-5)
   np.testing.assert_allclose(densities[20:], 0.01, rtol=1e-6)
 
 
 def test_the_density_falls_to_the_share_that_is_active():
-  optimizer = GSM(start_density=1.0, density_epochs=2, active_share=0.5)
-  schedule = optimizer.density_schedule(TASK)
+  schedule = falling_density(TASK, 1.0, 2, 0.5)
   densities = [float(schedule(step)) for step in (0, 10, 20, 30)]
   np.testing.assert_allclose(densities, [1, 0.05**0.5, 0.05, 0.05], rtol=1e-5)
 
@@ -148,3 +155,72 @@ def test_gradual_magnitude_is_sgd_with_fewer_and_fewer_weights():
     kept.append(int((params["kernel"] != 0).sum()))
   # 1 - 0.9 (1 - (1 - t/4)³): all, 0.2125 after two of four steps, then 0.1.
   assert kept == [200, 200, 42, 42, 20, 20]
+
+
+INNER = [SGD(0.8, 0.1), AdamW(0.9, 0.95, 0.1), Muon(0.9, 0.1, 0.2)]
+each_inner = pytest.mark.parametrize(
+  "inner", INNER, ids=lambda inner: type(inner).__name__
+)
+
+
+def test_adamw_lets_kernels_decay_and_nothing_else():
+  params = trained(AdamW(0.8, 0.95, 0.1).build(TASK))
+  alone = optax.adamw(
+    *(SCHEDULE, 0.8, 0.95), weight_decay=0.1, mask={"kernel": True, "bias": False}
+  )
+  assert_close(params, trained(alone))
+
+
+def test_muon_is_for_kernels_and_adam_for_the_rest():
+  params = trained(Muon(0.9, 0.1, 0.2).build(TASK))
+  muon = trained(optax.contrib.muon(SCHEDULE, beta=0.9, weight_decay=0.1))
+  adam = trained(optax.adam(lambda step: 0.2 * SCHEDULE(step)))
+  assert_close(params, {"kernel": muon["kernel"], "bias": adam["bias"]})
+
+
+@each_inner
+def test_sparsify_shrinks_what_is_passive_with_the_learning_rate(inner):
+  optimizer = Sparsify(inner, 0.3, select_by="update", prune_from=0.08)
+  expected = gsm_optax.sparsify(
+    *(inner.build(TASK), 0.1),
+    passive_weight_decay=lambda step: 0.3 * SCHEDULE(step),
+    select_by="update",
+    prune_from=4,
+  )
+  params = trained(optimizer.build(TASK))
+  assert_close(params, trained(expected))
+  assert int((params["kernel"] != 0).sum()) == 20
+
+
+@pytest.mark.parametrize("prune_from", [None, 0.5])
+def test_what_is_left_of_passive_weights_is_known_before(prune_from):
+  steps = TASK.steps(prune_from)
+  assert steps == (50 if prune_from is None else 25)
+  rates = [float(SCHEDULE(step)) for step in range(steps)]
+  left = Sparsify(SGD(), 0.3, prune_from=prune_from).share_left(TASK)
+  assert left == pytest.approx(np.prod([1 - 0.3 * rate for rate in rates]), rel=1e-5)
+  left = GSM(momentum=0.0, weight_decay=0.2, nesterov=False, prune_from=prune_from)
+  assert left.share_left(TASK) == pytest.approx(
+    np.prod([1 - 0.2 * rate for rate in rates]), rel=1e-5
+  )
+  assert SGD().share_left(TASK) is None
+  assert Gradual(SGD(), 2).share_left(TASK) is None
+
+
+@each_inner
+@pytest.mark.parametrize(("every", "last"), [(2, 4), (3, 4), (20, 3)])
+def test_gradual_prunes_now_and_then_and_once_more_in_the_end(inner, every, last):
+  tx = Gradual(inner, last / 10, every).build(TASK)
+  state, params, kept = tx.init(PARAMS), PARAMS, []
+  update = jax.jit(tx.update)
+  for gradient in gradients(6):
+    updates, state = update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+    kept.append(int((params["kernel"] != 0).sum()))
+
+  def wanted(step):
+    step = step // every * every if step < last else last
+    return int(200 * (1 - 0.9 * (1 - (1 - step / last) ** 3)) + 1e-3)
+
+  assert kept == [wanted(step) for step in range(6)]
+  assert kept[-1] == 20

@@ -33,7 +33,7 @@ def test_they_are_means_over_the_batches_of_at_most_one_epoch(batches, taken):
   params, stats = NORMALISED.init(jax.random.key(0))
   # What was there before does not matter.
   stats = jax.tree.map(lambda leaf: leaf + 100, stats)
-  pruned = gsm_optax.prune(params, 0.3)
+  pruned = gsm_optax.apply_mask(params, gsm_optax.magnitude_mask(params, 0.3))
   found = make_reestimate(NORMALISED, DATA, 5, batches=batches)(pruned, stats)
   epoch = list(DATA.epoch(jax.random.key(0), 5))[-taken:]
   mean, variance = means_by_jax(pruned, epoch)

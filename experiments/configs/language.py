@@ -1,0 +1,27 @@
+"""A language model: bytes of Python's standard library, which needs no download."""
+
+from experiments.configs.recipe import NO_BASE, Data, Network, Phase, Recipe
+from experiments.train.pruners import GSM
+from experiments.train.schedules import Cosine
+
+# python -m experiments.prune lm-python
+LM_PYTHON = Recipe(
+  data=Data("python_source", options={"length": 128, "windows_per_epoch": 3200}),
+  model=Network("transformer", {"depth": 4, "width": 128, "heads": 4, "hidden": 384}),
+  density=1 / 10,
+  base=NO_BASE,
+  gsm=Phase(
+    10,
+    GSM(
+      momentum=0.95,
+      weight_decay=0.0,
+      passive_weight_decay=3e-2,
+      start_density=1.0,
+      density_epochs=4,
+      prune_from=0.7,
+    ),
+    Cosine(0.1, warmup_epochs=0.5),
+  ),
+  batch_size=16,
+  evaluate_every=2,
+)
