@@ -15,13 +15,13 @@ LM_PYTHON = Recipe(
     GSM(
       momentum=0.95,
       weight_decay=0.0,
-      passive_weight_decay=3e-2,
+      passive_weight_decay=1e-2,
       start_density=1.0,
       density_epochs=4,
       prune_from=0.7,
     ),
-    Cosine(0.1, warmup_epochs=0.5),
+    Cosine(0.3, warmup_epochs=0.5),
   ),
   batch_size=16,
-  evaluate_every=2,
+  evaluate_every=5,
 )

@@ -151,7 +151,9 @@ def prune_and_retrain(
   )
   way = {
     "one_shot_accuracy": one_shot.top1,
+    "one_shot_test_loss": one_shot.loss,
     "retrained_accuracy": retrained.top1,
+    "retrained_test_loss": retrained.loss,
     "compression_ratio": report.compression_ratio,
     "num_kept": report.kept,
     "layers": report.to_dict()["layers"],
@@ -174,6 +176,7 @@ def prune_gradually(
   (retrained,) = evaluate([(outcome.params, outcome.batch_stats)])
   way = {
     "retrained_accuracy": retrained.top1,
+    "retrained_test_loss": retrained.loss,
     "compression_ratio": report.compression_ratio,
     "num_kept": report.kept,
     "layers": report.to_dict()["layers"],
