@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 import gsm_optax
+from tests.gsm_optax.shrink.hidden_layer import ONE, WVB, X, assert_same
 from tests.gsm_optax.shrink.zoo import assert_shrinks, assert_stays, numbers, randomised
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -79,6 +80,21 @@ def test_an_unknown_primitive_is_not_taken_for_elementwise():
     a_1="no rule for triangular_solve",
     c_0="no rule for triangular_solve",
   )
+
+
+def test_primitives_without_a_rule():
+  """They compute on whole arrays, whatever functions they call."""
+  mesh = jax.sharding.Mesh(jax.devices()[:1], "d")
+  spec = jax.sharding.PartitionSpec("d")
+
+  def apply_fn(p, x):
+    h = jnp.tanh(x @ p["w"] + p["b"]) @ p["v"]
+    h = jax.shard_map(jnp.sin, mesh=mesh, in_specs=spec, out_specs=spec)(h)
+    h = jnp.linalg.solve(jnp.eye(3) + h.T @ h, h.T).T
+    h = lax.while_loop(lambda h: h.sum() > 1, lambda h: h / 2, h)
+    return jax.ops.segment_sum(h, jnp.arange(len(h)) // 2, 3)
+
+  assert_same(apply_fn, WVB, (X,), (ONE,), v=(4, 3))
 
 
 def test_a_table_with_indices_along_the_channels():

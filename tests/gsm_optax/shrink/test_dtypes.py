@@ -1,0 +1,27 @@
+"""Numbers of fewer bits, and NumPy's of more."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gsm_optax
+from tests.gsm_optax.shrink.hidden_layer import WVB, X, assert_same, hidden
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_fewer_bits(dtype):
+  params = {name: jnp.asarray(leaf, dtype) for name, leaf in WVB.items()}
+  x = jnp.asarray(X, dtype)
+  atol = 20 * float(jnp.finfo(dtype).eps)
+  assert_same(hidden(jnp.tanh), params, (x,), (x[:1],), atol=atol, v=(4, 3))
+
+
+def test_numpy_arrays_of_float64_without_x64():
+  jax.config.update("jax_enable_x64", False)
+  small = gsm_optax.shrink(hidden(jnp.tanh), WVB, X)
+  found = small.apply_fn(small.params, X)
+  np.testing.assert_allclose(found, hidden(jnp.tanh)(WVB, X), atol=1e-5)
+  assert found.dtype == np.float32
