@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.extend import core
 
+from gsm_optax._shrink._parts import Candidate, Part
 from gsm_optax._shrink._units import Labels, Units
 from gsm_optax._shrink._values import (
   NOW,
@@ -58,41 +59,6 @@ class Program(NamedTuple):
   consts: Sequence[tuple[Any, Value]]
   steps: Sequence[Step]
   outs: Sequence[Value]
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-  """Units that were constant, as one contraction saw them.
-
-  Attributes:
-    values: float64 (m,), of each unit.
-    rows: the other operand at the units' positions.
-    side: which operand is constant.
-    found: what they add, once it has been computed: for each shape JAX compiles anew.
-  """
-
-  values: npt.NDArray[np.float64]
-  rows: npt.NDArray[Any]
-  side: int
-  found: list[npt.NDArray[Any]] = field(default_factory=list[npt.NDArray[Any]])
-
-
-class Candidate(NamedTuple):
-  """Positions of a contraction that may become a `Part`.
-
-  Attributes:
-    labels: (n,).
-    constant: bool (n,): which positions are.
-    values: float64 (n,).
-    rows: takes positions, and returns the other operand there.
-    side: which operand is constant.
-  """
-
-  labels: Labels
-  constant: npt.NDArray[np.bool_]
-  values: npt.NDArray[np.float64]
-  rows: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
-  side: int
 
 
 @dataclass

@@ -9,8 +9,9 @@ from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import kept, take
-from gsm_optax._shrink._constants import candidate, plus, sum_of_parts, with_added
+from gsm_optax._shrink._constants import candidate, plus, with_added
 from gsm_optax._shrink._elementwise import bind, computed
+from gsm_optax._shrink._parts import sum_of_parts
 from gsm_optax._shrink._values import (
   ZEROED,
   Axis,

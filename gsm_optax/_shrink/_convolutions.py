@@ -8,7 +8,7 @@ from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import kept, merge, split, take
-from gsm_optax._shrink._constants import candidate, plus, sum_of_parts, with_added
+from gsm_optax._shrink._constants import candidate, plus, with_added
 from gsm_optax._shrink._contractions import (
   either_zero,
   joint_labels,
@@ -16,6 +16,7 @@ from gsm_optax._shrink._contractions import (
   zeros_of,
 )
 from gsm_optax._shrink._elementwise import bind, computed
+from gsm_optax._shrink._parts import sum_of_parts
 from gsm_optax._shrink._values import Axis, Value, staying
 
 

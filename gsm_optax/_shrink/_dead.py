@@ -5,8 +5,9 @@ from collections.abc import Sequence, Set
 import numpy as np
 import numpy.typing as npt
 
-from gsm_optax._shrink._analysis import Key, Part, Program
+from gsm_optax._shrink._analysis import Key, Program
 from gsm_optax._shrink._axes import kept
+from gsm_optax._shrink._parts import Part
 from gsm_optax._shrink._trace import Traced, Walk, walk
 from gsm_optax._shrink._units import Labels, Units
 from gsm_optax._shrink._values import Value

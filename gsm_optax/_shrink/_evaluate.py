@@ -6,8 +6,9 @@ from typing import Any
 
 from jax.extend import core
 
-from gsm_optax._shrink._analysis import Key, Part, Program, Rule, Step
+from gsm_optax._shrink._analysis import Key, Program, Rule, Step
 from gsm_optax._shrink._axes import take_kept
+from gsm_optax._shrink._parts import Part
 from gsm_optax._shrink._units import Units
 from gsm_optax._shrink._values import Value
 

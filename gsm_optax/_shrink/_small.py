@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from jax.core import Tracer
 
-from gsm_optax._shrink._analysis import Key, Part
+from gsm_optax._shrink._analysis import Key
 from gsm_optax._shrink._axes import take_kept
 from gsm_optax._shrink._dead import Kept, keeps, remove_dead, remove_the_same
 from gsm_optax._shrink._evaluate import Evaluation
+from gsm_optax._shrink._parts import Part
 from gsm_optax._shrink._trace import RULES, ApplyFn, Walk, abstract, trace, walk
 from gsm_optax._shrink._units import Units
 

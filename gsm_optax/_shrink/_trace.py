@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from gsm_optax._shrink._analysis import Analysis, Key, Part, Program, needed_equations
+from gsm_optax._shrink._analysis import Analysis, Key, Program, needed_equations
 from gsm_optax._shrink._calls import RULES as CALLS
 from gsm_optax._shrink._contractions import RULES as CONTRACTIONS
 from gsm_optax._shrink._convolutions import RULES as CONVOLUTIONS
 from gsm_optax._shrink._derivatives import RULES as DERIVATIVES
 from gsm_optax._shrink._elementwise import RULES as ELEMENTWISE
+from gsm_optax._shrink._parts import Part
 from gsm_optax._shrink._pieces import RULES as PIECES
 from gsm_optax._shrink._shapes import RULES as SHAPES
 from gsm_optax._shrink._units import Labels, Units
