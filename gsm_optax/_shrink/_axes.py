@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,9 +12,17 @@ from jax import lax
 
 from gsm_optax._shrink._analysis import Key
 from gsm_optax._shrink._units import STAYS, Labels, Units
-from gsm_optax._shrink._values import NOW, ZEROED, Axis, Uniform, staying, unknown
+from gsm_optax._shrink._values import NOW, ZEROED, Axis, Uniform, staying
 
 Positions = npt.NDArray[np.int64]
+
+OTHERWISE = "tied to what is cut up otherwise"
+"""Why units of axes stay that are united, but were merged or split in other ways."""
+
+
+def united(units: Units, axes: Sequence[Axis], reason: str = OTHERWISE) -> Labels:
+  """The labels of axes whose positions go in all of them or in none."""
+  return reduce(lambda a, b: units.unite(a, b, reason), [axis.labels for axis in axes])
 
 
 def merge(units: Units, axes: Sequence[Axis]) -> Axis:
@@ -139,8 +148,3 @@ def take_kept(units: Units, array: Any, axes: Sequence[Axis]) -> Any:
   for number, axis in enumerate(axes):
     array = take(array, number, kept(units, axis))
   return array
-
-
-def nothing(axes: Sequence[Axis]) -> list[Axis]:
-  """The same axes, of whose slices nothing is known."""
-  return [Axis(axis.labels, unknown(len(axis))) for axis in axes]

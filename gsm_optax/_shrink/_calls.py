@@ -10,10 +10,9 @@ from jax import lax
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Program, Rule, Step
+from gsm_optax._shrink._axes import united
 from gsm_optax._shrink._evaluate import Evaluation
 from gsm_optax._shrink._values import Axis, Value, staying
-
-OTHERWISE = "tied to what is cut up otherwise"
 
 
 def called(eqn: core.JaxprEqn) -> tuple[core.Jaxpr, Sequence[Any]]:
@@ -125,7 +124,7 @@ def _meet(analysis: Analysis, a: Value, b: Value) -> Value:
   """What is known of a value that is either of two."""
   axes = [
     Axis(
-      analysis.units.unite(old.labels, new.labels, OTHERWISE),
+      united(analysis.units, [old, new]),
       a.uniform(number).and_also(b.uniform(number)),
     )
     for number, (old, new) in enumerate(zip(a.axes, b.axes, strict=True))

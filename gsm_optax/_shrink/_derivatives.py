@@ -10,7 +10,8 @@ import numpy as np
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
-from gsm_optax._shrink._calls import OTHERWISE, alone, analyse_call, called, unchanged
+from gsm_optax._shrink._axes import united
+from gsm_optax._shrink._calls import alone, analyse_call, called, unchanged
 from gsm_optax._shrink._evaluate import Evaluation
 from gsm_optax._shrink._values import Axis, Uniform, Value, unknown
 
@@ -37,7 +38,7 @@ def _custom(
   aims = [*program.outs, *_inexact(program.outs)] if forward else differentiable
   for aim, found in zip(aims, other.outs, strict=True):
     for own, axis in zip(aim.axes, found.axes, strict=True):
-      analysis.units.unite(own.labels, axis.labels, OTHERWISE)
+      united(analysis.units, [own, axis])
   return Step(key, eqn, ins, program.outs, [program, other])
 
 

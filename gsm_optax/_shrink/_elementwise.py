@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
-from gsm_optax._shrink._units import Labels
+from gsm_optax._shrink._axes import united
 from gsm_optax._shrink._values import ZEROED, Axis, Uniform, Value, unknown
 
 Function = Callable[..., Any]
@@ -145,12 +145,9 @@ def _analyse(
   axes: list[Axis] = []
   spoilt = next((value.spoilt for value in ins if value.spoilt), "")
   for number, n in enumerate(aval.shape):
-    whole = [value for value in ins if value.axes and len(value.axes[number]) == n]
-    labels: list[Labels] = [value.axes[number].labels for value in whole]
-    united = reduce(
-      lambda a, b: analysis.units.unite(a, b, "tied to what is cut up otherwise"),
-      labels,
-    )
+    long = [value.axes[number] for value in ins if value.axes]
+    long = [axis for axis in long if len(axis) == n]
+    labels = united(analysis.units, long)
     operands = [
       (value.uniform(number) if len(value.axes[number]) == n else value.spread(number))
       if value.axes
@@ -161,7 +158,7 @@ def _analyse(
     was_zero = reduce(np.logical_or, (each.zero[ZEROED] for each in operands))
     if (was_zero & ~uniform.zero[ZEROED]).any():
       spoilt = name
-    axes.append(Axis(united, uniform))
+    axes.append(Axis(labels, uniform))
   whole = _apply(eqn, [value.whole for value in ins], aval.dtype, 1)
   out = Value(tuple(axes), whole, aval.dtype, computed(eqn, ins), spoilt)
   return Step(key, eqn, ins, [out], [])

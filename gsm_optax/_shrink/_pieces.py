@@ -9,9 +9,9 @@ import numpy as np
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
-from gsm_optax._shrink._axes import kept, take
+from gsm_optax._shrink._axes import kept, take, united
 from gsm_optax._shrink._elementwise import bind, computed
-from gsm_optax._shrink._shapes import OTHERWISE, axes_of, moved, run_as_it_is
+from gsm_optax._shrink._shapes import axes_of, moved, run_as_it_is
 from gsm_optax._shrink._values import Axis, Uniform, Value, joined, staying
 
 
@@ -83,9 +83,7 @@ def _concatenate(
 
 def _alike(analysis: Analysis, axes: Sequence[Axis]) -> Axis:
   """An axis that several arrays have, of which each position goes in all of them."""
-  labels = reduce(
-    lambda a, b: analysis.units.unite(a, b, OTHERWISE), [axis.labels for axis in axes]
-  )
+  labels = united(analysis.units, axes)
   return Axis(labels, reduce(Uniform.and_also, [axis.uniform for axis in axes]))
 
 

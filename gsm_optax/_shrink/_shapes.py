@@ -26,8 +26,6 @@ from gsm_optax._shrink._values import (
   unknown,
 )
 
-OTHERWISE = "tied to what is cut up otherwise"
-
 
 def axes_of(value: Value) -> list[Axis]:
   return [

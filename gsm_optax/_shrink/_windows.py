@@ -1,7 +1,6 @@
 """Primitives along some axes, whose positions must stay, that pass on the others."""
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ from jax import lax
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
-from gsm_optax._shrink._axes import kept_shape
+from gsm_optax._shrink._axes import kept_shape, united
 from gsm_optax._shrink._calls import unchanged
 from gsm_optax._shrink._elementwise import bind, computed
 from gsm_optax._shrink._values import Axis, Uniform, Value, staying, unknown
@@ -86,10 +85,7 @@ def _analyse(
         axes += [] if drops else [Axis(labels, unknown(n))]
         continue
       next(sizes)
-      labels = reduce(
-        lambda a, b: analysis.units.unite(a, b, name),
-        [value.axes[axis].labels for value in arrays],
-      )
+      labels = united(analysis.units, [value.axes[axis] for value in arrays], name)
       indices = name.startswith("arg") or (name == "top_k" and number)
       uniform = own.uniform(axis)
       uniform = unknown(len(labels)) if indices else _passed(eqn, uniform, own.shape)
