@@ -91,7 +91,7 @@ def _scan(
   m, n = params["num_consts"], params["num_carry"]
   consts, carry, stacked = list(ins[:m]), list(ins[m : m + n]), ins[m + n :]
   for value in stacked:
-    value.fixed(analysis.units, "layers of a scan", [0])
+    value.fix(analysis.units, "layers of a scan", [0])
   each = [_first(value) for value in stacked]
   carry = [replace(value, array=None) for value in carry]
   while True:
@@ -109,11 +109,8 @@ def _scan(
 
 def _first(value: Value) -> Value:
   """Any one of an array's rows."""
-  axes = [
-    Axis(axis.labels, value.uniform(number)) for number, axis in enumerate(value.axes)
-  ]
-  whole = value.whole
-  return replace(value, axes=tuple(axes[1:]), whole=whole, array=None)
+  axes = [value.axis(number) for number in range(1, len(value.axes))]
+  return replace(value, axes=tuple(axes), array=None)
 
 
 def _stack(value: Value, n: int) -> Value:
@@ -164,7 +161,7 @@ def _run_scan(
 def _cond(
   analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
 ) -> Step:
-  index, *operands = ins
+  operands = ins[1:]
   programs: list[Program] = [
     analysis.call(branch.jaxpr, branch.consts, operands, (*key, number))
     for number, branch in enumerate(eqn.params["branches"])
@@ -174,7 +171,6 @@ def _cond(
     outs = [_meet(analysis, *pair) for pair in zip(outs, program.outs, strict=True)]
   if len(programs) == 1:
     outs = [replace(value, array=None) for value in outs]
-  del index
   return Step(key, eqn, ins, outs, programs)
 
 

@@ -9,14 +9,15 @@ from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import kept, take
+from gsm_optax._shrink._bind import bind, computed, run_as_it_is
 from gsm_optax._shrink._constants import candidate, plus, with_added
-from gsm_optax._shrink._elementwise import bind, computed
 from gsm_optax._shrink._parts import sum_of_parts
 from gsm_optax._shrink._values import (
   ZEROED,
   Axis,
   Uniform,
   Value,
+  spoilt_by,
 )
 
 
@@ -26,12 +27,9 @@ def zeros_of(uniform: Uniform) -> Uniform:
 
 
 def either_zero(a: Uniform, b: Uniform) -> Uniform:
+  """The same where slices of both factors are at one position of the result."""
   zero = a.zero | b.zero
   return Uniform(zero, np.zeros(zero.shape))
-
-
-def spoilt_by(ins: Sequence[Value]) -> str:
-  return next((value.spoilt for value in ins if value.spoilt), "")
 
 
 # Sums.
@@ -55,10 +53,6 @@ def _analyse_sum(
     tuple(axes), zeros_of(value.whole), value.dtype, computed(eqn, ins), value.spoilt
   )
   return Step(key, eqn, ins, [out], [])
-
-
-def _run_sum(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
-  return [bind(step.eqn, arrays)]
 
 
 # Products.
@@ -139,6 +133,6 @@ def _run_dot(evaluation: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any
 
 
 RULES = {
-  "reduce_sum": Rule(_analyse_sum, _run_sum),
+  "reduce_sum": Rule(_analyse_sum, run_as_it_is),
   "dot_general": Rule(_analyse_dot, _run_dot),
 }

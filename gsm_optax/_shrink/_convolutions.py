@@ -8,16 +8,15 @@ from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import kept, merge, split, take
+from gsm_optax._shrink._bind import bind, computed
 from gsm_optax._shrink._constants import candidate, plus, with_added
 from gsm_optax._shrink._contractions import (
   either_zero,
   joint_labels,
-  spoilt_by,
   zeros_of,
 )
-from gsm_optax._shrink._elementwise import bind, computed
 from gsm_optax._shrink._parts import sum_of_parts
-from gsm_optax._shrink._values import Axis, Value, staying
+from gsm_optax._shrink._values import Axis, Value, spoilt_by, staying
 
 
 def _analyse_conv(
@@ -26,17 +25,15 @@ def _analyse_conv(
   image, kernel = ins
   units, params = analysis.units, eqn.params
   lhs, rhs, out = params["dimension_numbers"]
-  image.fixed(units, "pixels of a convolution", lhs[2:])
-  kernel.fixed(units, "pixels of a convolution", rhs[2:])
+  image.fix(units, "pixels of a convolution", lhs[2:])
+  kernel.fix(units, "pixels of a convolution", rhs[2:])
   groups = params["feature_group_count"]
   aval: Any = eqn.outvars[0].aval
-  into = Axis(image.axes[lhs[1]].labels, image.uniform(lhs[1]))
-  each = Axis(kernel.axes[rhs[1]].labels, kernel.uniform(rhs[1]))
-  outof = Axis(kernel.axes[rhs[0]].labels, kernel.uniform(rhs[0]))
+  into, each, outof = image.axis(lhs[1]), kernel.axis(rhs[1]), kernel.axis(rhs[0])
   batch = Axis(image.axes[lhs[0]].labels, zeros_of(image.uniform(lhs[0])))
   if params["batch_group_count"] > 1:
     for value in ins:
-      value.fixed(units, "a convolution with batch groups")
+      value.fix(units, "a convolution with batch groups")
     batch, channels = (staying(aval.shape[out[number]]) for number in (0, 1))
   elif groups == 1:
     labels = joint_labels(analysis, ins, (lhs[1], rhs[1]), (*key, 0))

@@ -11,7 +11,8 @@ from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import united
-from gsm_optax._shrink._values import ZEROED, Axis, Uniform, Value, unknown
+from gsm_optax._shrink._bind import computed, run_as_it_is
+from gsm_optax._shrink._values import ZEROED, Axis, Uniform, Value, spoilt_by, unknown
 
 Function = Callable[..., Any]
 
@@ -143,7 +144,7 @@ def _analyse(
   aval: Any = eqn.outvars[0].aval
   name = eqn.primitive.name
   axes: list[Axis] = []
-  spoilt = next((value.spoilt for value in ins if value.spoilt), "")
+  spoilt = spoilt_by(ins)
   for number, n in enumerate(aval.shape):
     long = [value.axes[number] for value in ins if value.axes]
     long = [axis for axis in long if len(axis) == n]
@@ -164,40 +165,12 @@ def _analyse(
   return Step(key, eqn, ins, [out], [])
 
 
-def computed(eqn: core.JaxprEqn, ins: Sequence[Value]) -> Callable[[], Any] | None:
-  """Computes the result, if nothing but parameters and constants goes into it."""
-  arrays = [value.array for value in ins]
-  if any(array is None for array in arrays):
-    return None
-  memo: list[Any] = []
-
-  def array() -> Any:
-    if not memo:
-      memo.append(bind(eqn, [each() for each in arrays if each]))
-    return memo[0]
-
-  return array
-
-
-def bind(eqn: core.JaxprEqn, arrays: Sequence[Any], **changed: Any) -> Any:
-  """The primitive of other arrays, with some of its parameters changed."""
-  return eqn.primitive.bind(*arrays, **{**eqn.params, **changed})
-
-
-def _run(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
-  return [bind(step.eqn, arrays)]
-
-
 def _pass(_: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key) -> Step:
   return Step(key, eqn, ins, list(ins), [])
 
 
-def _run_all(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
-  return bind(step.eqn, arrays)
-
-
 RULES = {
-  **{name: Rule(_analyse, _run) for name in (*FUNCTIONS, *OPAQUE)},
+  **dict.fromkeys((*FUNCTIONS, *OPAQUE), Rule(_analyse, run_as_it_is)),
   # Of several arrays, each as it is.
-  **{name: Rule(_pass, _run_all) for name in ("optimization_barrier", "device_put")},
+  **dict.fromkeys(("optimization_barrier", "device_put"), Rule(_pass, run_as_it_is)),
 }

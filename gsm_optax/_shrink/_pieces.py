@@ -10,9 +10,9 @@ from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import kept, take, united
-from gsm_optax._shrink._elementwise import bind, computed
-from gsm_optax._shrink._shapes import axes_of, moved, run_as_it_is
-from gsm_optax._shrink._values import Axis, Uniform, Value, joined, staying
+from gsm_optax._shrink._bind import bind, computed, run_as_it_is
+from gsm_optax._shrink._shapes import axes_of, moved
+from gsm_optax._shrink._values import Axis, Uniform, Value, joined, spoilt_by, staying
 
 
 def _slice(_: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key) -> Step:
@@ -92,8 +92,7 @@ def _together(
 ) -> Step:
   """Of a primitive whose result holds the elements of several arrays."""
   whole = reduce(Uniform.and_also, [value.whole for value in ins])
-  spoilt = next((value.spoilt for value in ins if value.spoilt), "")
-  out = Value(tuple(axes), whole, ins[0].dtype, computed(eqn, ins), spoilt)
+  out = Value(tuple(axes), whole, ins[0].dtype, computed(eqn, ins), spoilt_by(ins))
   return Step(key, eqn, ins, [out], [])
 
 
@@ -113,7 +112,7 @@ def _unstack(
   analysis: Analysis, eqn: core.JaxprEqn, ins: Sequence[Value], key: Key
 ) -> Step:
   (value,), along = ins, eqn.params["axis"]
-  value.fixed(analysis.units, "unstacked", [along])
+  value.fix(analysis.units, "unstacked", [along])
   axes = axes_of(value)
   each = value.spread(along)
   del axes[along]
@@ -122,10 +121,6 @@ def _unstack(
     for number in range(len(eqn.outvars))
   ]
   return Step(key, eqn, ins, outs, [])
-
-
-def _run_unstack(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
-  return bind(step.eqn, arrays)
 
 
 def _pad(
@@ -137,14 +132,14 @@ def _pad(
     number for number, each in enumerate(eqn.params["padding_config"]) if any(each)
   ]
   for number, (low, high, inner) in enumerate(eqn.params["padding_config"]):
-    axis = Axis(value.axes[number].labels, value.uniform(number))
+    axis = value.axis(number)
     others = [other for other in padded if other != number]
     if others:  # the padding of other axes runs through each slice
       known_there = axis.uniform.known & padding.whole.known
       same = known_there & (axis.uniform.value == padding.whole.value)
       axis = Axis(axis.labels, Uniform(same, np.where(same, axis.uniform.value, 0.0)))
     if inner or low < 0 or high < 0:
-      value.fixed(analysis.units, "padded between positions", [number])
+      value.fix(analysis.units, "padded between positions", [number])
       axis = staying(len(axis) + low + high + max(len(axis) - 1, 0) * inner)
     elif low or high:
       ends = [
@@ -183,6 +178,6 @@ RULES = {
   "split": Rule(_split, _run_split),
   "concatenate": Rule(_concatenate, run_as_it_is),
   "stack": Rule(_stack, run_as_it_is),
-  "unstack": Rule(_unstack, _run_unstack),
+  "unstack": Rule(_unstack, run_as_it_is),
   "pad": Rule(_pad, _run_pad),
 }

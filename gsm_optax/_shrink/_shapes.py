@@ -16,7 +16,7 @@ from gsm_optax._shrink._axes import (
   split,
   take_kept,
 )
-from gsm_optax._shrink._elementwise import bind, computed
+from gsm_optax._shrink._bind import bind, computed, run_as_it_is
 from gsm_optax._shrink._values import (
   Axis,
   Uniform,
@@ -28,9 +28,7 @@ from gsm_optax._shrink._values import (
 
 
 def axes_of(value: Value) -> list[Axis]:
-  return [
-    Axis(axis.labels, value.uniform(number)) for number, axis in enumerate(value.axes)
-  ]
+  return [value.axis(number) for number in range(len(value.axes))]
 
 
 def moved(
@@ -40,10 +38,6 @@ def moved(
   first = ins[0]
   out = replace(first, axes=tuple(axes), array=computed(eqn, ins))
   return Step(key, eqn, ins, [out], [])
-
-
-def run_as_it_is(_: Any, step: Step, arrays: Sequence[Any]) -> Sequence[Any]:
-  return [bind(step.eqn, arrays)]
 
 
 # The same axes in another order.

@@ -16,7 +16,8 @@ from gsm_optax._shrink._axes import take_kept
 from gsm_optax._shrink._dead import Kept, keeps, remove_dead, remove_the_same
 from gsm_optax._shrink._evaluate import Evaluation
 from gsm_optax._shrink._parts import Part
-from gsm_optax._shrink._trace import RULES, ApplyFn, Walk, abstract, trace, walk
+from gsm_optax._shrink._rules import RULES
+from gsm_optax._shrink._trace import ApplyFn, Walk, abstract, trace, walk
 from gsm_optax._shrink._units import Units
 
 Smaller = tuple[Walk, Units, Mapping[Key, Sequence[Part]], Any]

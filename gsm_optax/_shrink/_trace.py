@@ -10,30 +10,11 @@ import numpy as np
 from jax.extend import core
 
 from gsm_optax._shrink._analysis import Analysis, Key, Program, needed_equations
-from gsm_optax._shrink._calls import RULES as CALLS
-from gsm_optax._shrink._contractions import RULES as CONTRACTIONS
-from gsm_optax._shrink._convolutions import RULES as CONVOLUTIONS
-from gsm_optax._shrink._derivatives import RULES as DERIVATIVES
-from gsm_optax._shrink._elementwise import RULES as ELEMENTWISE
 from gsm_optax._shrink._parts import Part
-from gsm_optax._shrink._pieces import RULES as PIECES
-from gsm_optax._shrink._shapes import RULES as SHAPES
+from gsm_optax._shrink._rules import RULES
 from gsm_optax._shrink._units import Labels, Units
 from gsm_optax._shrink._values import Value
-from gsm_optax._shrink._windows import RULES as WINDOWS
 from gsm_optax._trees import path_name
-
-RULES = {
-  **ELEMENTWISE,
-  **SHAPES,
-  **PIECES,
-  **CONTRACTIONS,
-  **CONVOLUTIONS,
-  **WINDOWS,
-  **CALLS,
-  **DERIVATIVES,
-}
-"""By the name of a primitive; that of no name is for the others."""
 
 RANDOM = frozenset(
   ["random_bits", "random_seed", "random_wrap", "threefry2x32", "rng_bit_generator"]
@@ -198,11 +179,11 @@ def walk(
   program = analysis.call(closed.jaxpr, closed.consts, [*params, *inputs], ())
   _refuse_statistics(units, program.outs, traced, params)
   for value in program.outs:
-    value.fixed(units, "an output")
+    value.fix(units, "an output")
   used = _used(closed.jaxpr)
   for var, value in zip(closed.jaxpr.invars, params, strict=False):
     if var not in used:
-      value.fixed(units, "not used")
+      value.fix(units, "not used")
   for param in params:
     for axis in filter(len, param.axes):  # of which something has to be left
       nodes = np.unique(units.find(axis.labels)).tolist()

@@ -1,13 +1,13 @@
 """What is known of a value: its axes' labels, and which slices are uniform."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gsm_optax._shrink._units import STAYS, Labels
+from gsm_optax._shrink._units import STAYS, Labels, Units
 
 ZEROED, NOW = 0, 1
 """The two cases that are looked at: once the parameters of a position's units are zero,
@@ -81,7 +81,7 @@ class Axis:
 
   Attributes:
     labels: (n,), nodes of `Units`.
-    uniform: of the slice at each position.
+    uniform: what is known of the slice at each position by itself, see `Value.axis`.
   """
 
   labels: Labels
@@ -109,7 +109,8 @@ class Value:
     whole: (2, 1): of the array as one slice.
     dtype: of the array.
     array: computes it, if nothing but parameters and constants goes into it.
-    spoilt: the primitive because of which it is not zero any more.
+    spoilt: the primitive because of which it is not zero once its units are zeroed;
+      for the reasons that users are told.
   """
 
   axes: tuple[Axis, ...]
@@ -123,6 +124,10 @@ class Value:
     """Before anything is removed."""
     return tuple(len(axis) for axis in self.axes)
 
+  def axis(self, number: int) -> Axis:
+    """An axis, with what is known of the whole too."""
+    return Axis(self.axes[number].labels, self.uniform(number))
+
   def uniform(self, axis: int) -> Uniform:
     """Of the slices along an axis, which are as the whole where that is known."""
     own = self.axes[axis].uniform
@@ -132,22 +137,23 @@ class Value:
     ).or_else(own)
 
   def spread(self, axis: int) -> Uniform:
-    """Of any position that the only one of an axis is repeated at.
+    """Of slices at new positions, at which the only slice of an axis is repeated.
 
-    What it is once its own units are zeroed is not what it is once those are that the
-    many positions are tied to.
+    The new positions have units of their own. That the slice is zero once its unit is
+    zeroed says nothing of when these are, so in that case only the whole counts.
     """
     own = self.uniform(axis)
     return self.whole.if_else(np.array([[True], [False]]), own)
 
-  def fixed(self, units: Any, reason: str, axes: Sequence[int] | None = None) -> None:
-    """Lets no position of these axes go, or of any."""
+  def fix(self, units: Units, reason: str, axes: Sequence[int] | None = None) -> None:
+    """Lets no position of these axes go, or of any axis if they are not given."""
     for number in range(len(self.axes)) if axes is None else axes:
       units.fix(self.axes[number].labels, reason)
 
-  def with_axes(self, axes: Sequence[Axis]) -> "Value":
-    """The same with other axes, of which no array is known."""
-    return replace(self, axes=tuple(axes), array=None)
+
+def spoilt_by(values: Sequence[Value]) -> str:
+  """The primitive because of which the first of them that is spoilt is not zero."""
+  return next((value.spoilt for value in values if value.spoilt), "")
 
 
 def uniform_slices(
