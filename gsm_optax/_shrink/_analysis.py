@@ -16,6 +16,7 @@ from gsm_optax._shrink._values import (
   Axis,
   Uniform,
   Value,
+  held,
   known,
   uniform_slices,
   unknown,
@@ -147,7 +148,7 @@ class Analysis:
     if not array.ndim:
       numeric = array.dtype.kind in "biuf" or array.dtype.kind == "V"
       number = float(array) if numeric else np.nan
-      whole = known([number]) if np.isfinite(number) else unknown(1)
+      whole = known([number]) if held(number, array.dtype) else unknown(1)
       return Value((), whole, array.dtype, lambda: array)
     return self._array(array, name, zeroed=False)
 

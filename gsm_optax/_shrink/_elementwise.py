@@ -12,7 +12,15 @@ from jax.extend import core
 from gsm_optax._shrink._analysis import Analysis, Key, Rule, Step
 from gsm_optax._shrink._axes import united
 from gsm_optax._shrink._bind import computed, run_as_it_is
-from gsm_optax._shrink._values import ZEROED, Axis, Uniform, Value, spoilt_by, unknown
+from gsm_optax._shrink._values import (
+  ZEROED,
+  Axis,
+  Uniform,
+  Value,
+  held,
+  spoilt_by,
+  unknown,
+)
 
 Function = Callable[..., Any]
 
@@ -109,7 +117,7 @@ def _apply(
     with np.errstate(all="ignore"):
       exact = np.asarray(function(*(each.value for each in operands)), np.float64)
       values = np.real(exact.astype(dtype)).astype(np.float64)
-      right = all_known & np.isfinite(values)
+      right = all_known & held(values, dtype)
       if jnp.issubdtype(dtype, jnp.integer):  # which may overflow
         right &= values == np.trunc(exact)
     result = Uniform(np.broadcast_to(right, (2, size)), np.where(right, values, 0.0))

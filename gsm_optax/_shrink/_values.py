@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -65,6 +66,13 @@ def known(values: npt.ArrayLike) -> Uniform:
   """Values (n,) that do not change when units are zeroed."""
   both = np.broadcast_to(np.asarray(values, np.float64), (2, *np.shape(values)))
   return Uniform(np.ones(both.shape, bool), both)
+
+
+def held(values: npt.ArrayLike, dtype: Any) -> npt.NDArray[np.bool_]:
+  """Which numbers are finite, and unchanged as float64: it rounds integers of 2**53."""
+  values = np.asarray(values)
+  limit = 2.0**53 if jnp.issubdtype(dtype, jnp.integer) else np.inf
+  return np.abs(values.astype(np.float64)) < limit
 
 
 def joined(parts: Sequence[Uniform]) -> Uniform:
@@ -180,6 +188,5 @@ def uniform_slices(
   if not rows.shape[1]:
     return np.ones(n, bool), np.zeros(n)
   first = rows[:, 0]
-  finite = np.isfinite(first)
-  same = (rows == first[:, None]).all(1) & finite
-  return same, np.where(finite, first, 0).astype(np.float64)
+  same = (rows == first[:, None]).all(1) & held(first, array.dtype)
+  return same, np.where(same, first, 0).astype(np.float64)

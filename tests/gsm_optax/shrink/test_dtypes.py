@@ -1,4 +1,4 @@
-"""Numbers of fewer bits, and NumPy's of more."""
+"""Numbers of fewer bits, NumPy's of more, and integers that no float64 holds."""
 
 import jax
 import jax.numpy as jnp
@@ -25,3 +25,21 @@ def test_numpy_arrays_of_float64_without_x64():
   found = small.apply_fn(small.params, X)
   np.testing.assert_allclose(found, hidden(jnp.tanh)(WVB, X), atol=1e-5)
   assert found.dtype == np.float32
+
+
+LARGE = 2**53  # from here on float64 does not hold all integers
+
+
+@pytest.mark.parametrize(
+  "one",
+  [
+    lambda: jnp.full(6, LARGE) + 1 - LARGE,
+    lambda: jnp.full(6, LARGE + 1) - LARGE,
+    lambda: jnp.asarray(np.full(6, LARGE + 1)) - np.full(6, LARGE),
+    lambda: jnp.full(6, -LARGE) - 1 + LARGE + 2,
+  ],
+)
+def test_integers_that_float64_does_not_hold(one):
+  """They are 1, and would be 0 if they were rounded."""
+  assert np.all(one() == 1)
+  assert_same(hidden(lambda h: jnp.tanh(h) * one()), WVB, (X,))
