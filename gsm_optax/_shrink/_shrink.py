@@ -9,6 +9,7 @@ import numpy as np
 
 from gsm_optax._checks import is_known
 from gsm_optax._shrink._axes import kept, kept_shape
+from gsm_optax._shrink._compare import check_same, fits, rounding
 from gsm_optax._shrink._dead import removable, remove_dead, remove_unkept
 from gsm_optax._shrink._multiply_adds import multiply_adds
 from gsm_optax._shrink._reasons import reasons
@@ -19,7 +20,7 @@ from gsm_optax._shrink._small import (
   slice_array,
   slicer,
 )
-from gsm_optax._shrink._trace import ApplyFn, Traced, trace, walk
+from gsm_optax._shrink._trace import ApplyFn, trace, walk
 from gsm_optax._shrink._units import Units
 from gsm_optax._trees import path_name
 
@@ -64,7 +65,7 @@ def shrink(
     ValueError: for a function with random numbers or side effects, or that returns
       params or updates of them; for params that are not floating-point arrays, or of
       which none is used; for masks of other shapes; if the outputs differ by more than
-      rounding.
+      rounding, or are inf or NaN once units are zero.
 
   Example:
     >>> import jax.numpy as jnp
@@ -82,38 +83,31 @@ def shrink(
   units = Units()
   if keep is None:
     found, parts = remove_dead(traced, units)
-    compared = params
   else:
     masks = _masks(params, keep)
     found, parts = walk(traced, units), {}
     remove_unkept(found, units, masks)
-    compared = None
   positions = [[kept(units, axis) for axis in value.axes] for value in found.params]
   structure = jax.tree.structure(params)
-  leaves = [
-    slice_array(leaf, each) for leaf, each in zip(traced.params, positions, strict=True)
-  ]
-  small_params = jax.tree.unflatten(structure, leaves)
+  each_leaf = list(zip(traced.params, positions, strict=True))
+  small_params = jax.tree.unflatten(
+    structure, [slice_array(leaf, own) for leaf, own in each_leaf]
+  )
   function = SmallFunction(apply_fn, params, positions, dead=keep is None)
-  if compared is not None:
+  compared = params
+  if keep is None:
     function.remember(small_params, inputs, (found, units, parts, traced.outputs))
   else:
     compared = jax.tree.unflatten(
-      structure,
-      [
-        _zeroed(leaf, each) for leaf, each in zip(traced.params, positions, strict=True)
-      ],
+      structure, [_zeroed(leaf, own) for leaf, own in each_leaf]
     )
-  wanted = jax.jit(apply_fn)(compared, *inputs)
-  tolerance = _tolerance(traced) if tolerance is None else tolerance
-  error = difference(jax.jit(function.__call__)(small_params, *inputs), wanted)
-  if not error <= tolerance:
-    raise ValueError(
-      f"The outputs of the smaller function differ by {error:.1e} of the largest, more"
-      f" than rounding ({tolerance:.0e}). Where a choice is made, as by argmax,"
-      " rounding may change it: give a larger tolerance. Else please report the"
-      " function."
-    )
+  tolerance = rounding(traced) if tolerance is None else tolerance
+  check_same(
+    jax.jit(function.__call__)(small_params, *inputs),
+    jax.jit(apply_fn)(compared, *inputs),
+    tolerance,
+    chosen=keep is not None,
+  )
   nothing_removed = Units()
   return Small(
     apply_fn=function.__call__,
@@ -129,7 +123,7 @@ def shrink(
     ),
     constants=len(units.constants),
     fixed=reasons(units, traced, found.params),
-    fits=_fits(apply_fn, function.__call__, small_params, inputs, tolerance),
+    fits=fits(apply_fn, function.__call__, small_params, inputs, tolerance),
     _slice=slicer(params, positions),
   )
 
@@ -168,71 +162,3 @@ def _zeroed(leaf: Any, positions: Sequence[Any]) -> Any:
   mask[np.ix_(*positions) if positions else ...] = True
   leaf = np.asarray(leaf)
   return jnp.asarray(np.where(mask, leaf, np.zeros((), leaf.dtype)))
-
-
-def _tolerance(traced: Traced) -> float:
-  """What rounding may change of an output, as a share of the largest."""
-  kinds = [var.aval for eqn in traced.closed.jaxpr.eqns for var in eqn.outvars]
-  kinds += list(traced.params)
-  worst = max(
-    float(jnp.finfo(kind.dtype).eps)
-    for kind in kinds
-    if hasattr(kind, "dtype") and jnp.issubdtype(kind.dtype, jnp.inexact)
-  )
-  if jax.default_backend() != "cpu":  # matrices may be multiplied in fewer bits
-    worst = max(worst, 2.0**-10)
-  return 1e3 * worst if worst < 1e-5 else 30 * worst
-
-
-def difference(a: Any, b: Any) -> float:
-  """The largest difference of two trees, as a share of the largest number.
-
-  NaN equals NaN, and is infinitely far from all else. Of whole numbers it is the share
-  that differs.
-  """
-  worst = 0.0
-  for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-    one_dtype = jnp.result_type(one)
-    is_complex = jnp.iscomplexobj(one) or jnp.iscomplexobj(other)
-    kind = np.complex128 if is_complex else np.float64
-    one, other = np.asarray(one, kind), np.asarray(other, kind)
-    differ = (one != other) & ~(np.isnan(one) & np.isnan(other))
-    if differ.any() and not jnp.issubdtype(one_dtype, jnp.inexact):
-      worst = max(worst, float(differ.mean()))
-    elif differ.any():
-      scale = np.max(np.abs(other), initial=0.0, where=np.isfinite(other))
-      error = np.abs(one[differ] - other[differ]) / (scale or 1.0)
-      worst = max(worst, float(np.where(np.isnan(error), np.inf, error).max()))
-  return worst
-
-
-def _fits(
-  apply_fn: ApplyFn,
-  small_apply_fn: ApplyFn,
-  params: Any,
-  inputs: Sequence[Any],
-  tolerance: float,
-) -> bool:
-  """Whether the user's own function computes the same of the smaller params.
-
-  Of these inputs, and of random ones: zeros make all functions alike.
-  """
-  key = jax.random.key(0)
-  other = jax.tree.map(
-    lambda leaf: (
-      jax.random.normal(key, jnp.shape(leaf), jnp.result_type(leaf))
-      if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-      else leaf
-    ),
-    tuple(inputs),
-  )
-  if not all(map(jnp.size, jax.tree.leaves(inputs))):
-    return False  # of nothing nothing can be told
-  small_function, function = jax.jit(small_apply_fn), jax.jit(apply_fn)
-  try:
-    return all(
-      difference(function(params, *each), small_function(params, *each)) <= tolerance
-      for each in (tuple(inputs), other)
-    )
-  except Exception:  # whatever a model raises for shapes that are not its own
-    return False

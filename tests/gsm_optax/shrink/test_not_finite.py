@@ -1,12 +1,14 @@
 """Infinities and NaN: windows and products of nothing, look-ups beyond the bounds."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 
 import gsm_optax
-from gsm_optax._shrink._shrink import difference
+from gsm_optax._shrink._compare import difference
 from tests.gsm_optax.shrink.hidden_layer import (
   ONE,
   WVB,
@@ -67,3 +69,36 @@ def test_differences_that_are_not_numbers_are_found():
   assert difference([inf], [inf * [1, 1, 2]]) == 0.5
   assert difference([np.ones(2) * 1j], [np.ones(2)]) > 1
   assert difference([np.zeros(0)], [np.zeros(0)]) == 0
+
+
+def weight_norm(eps):
+  """A layer with weights of length one, and a layer behind it."""
+
+  def apply_fn(p, x):
+    lengths = jnp.sqrt((p["w"] ** 2).sum(0) + eps)
+    return jnp.tanh(x @ (p["w"] / lengths)) @ p["v"]
+
+  return apply_fn
+
+
+def without_a_unit(params):
+  keep = {name: np.ones(leaf.shape, bool) for name, leaf in params.items()}
+  keep["w"][:, 4] = keep["v"][4] = False
+  return keep
+
+
+def test_a_norm_of_zeros():
+  """Of weights that are zero, there is no direction."""
+  params = {"w": W + 1, "v": V}
+  keep = without_a_unit(params)
+  with pytest.raises(ValueError, match=r"keep .* inf or NaN") as caught:
+    gsm_optax.shrink(weight_norm(0.0), params, X, keep=keep)
+  assert re.fullmatch(r"[^\n.]+ add a small eps [^\n.]+\.", str(caught.value))
+  small = gsm_optax.shrink(weight_norm(1e-6), params, X, keep=keep)
+  assert small.params["w"].shape == (4, 5)
+
+  zeroed = {name: np.where(keep[name], leaf, 0) for name, leaf in params.items()}
+  with pytest.raises(ValueError, match=r"^apply_fn returns inf or NaN") as caught:
+    gsm_optax.shrink(weight_norm(0.0), zeroed, X)
+  assert re.fullmatch(r"[^\n.]+ add a small eps [^\n.]+\.", str(caught.value))
+  assert_same(weight_norm(1e-6), zeroed, (X,), (ONE,), w=(4, 5))

@@ -175,17 +175,3 @@ def test_a_state_that_does_not_begin_at_zero():
   params = randomised({"a": (5, 8)})
   reason = "summed while not zero: add"
   assert_stays(apply_fn, params, numbers(2, 4, 5), a_1=reason)
-
-
-def test_what_is_no_number_without_a_unit():
-  """Of weights that are zero, there is no direction."""
-
-  def apply_fn(params, x):
-    directions = params["a"] / jnp.linalg.norm(params["a"], axis=0)
-    return jax.nn.relu(x @ directions) @ params["c"]
-
-  params = randomised({"a": (5, 8), "c": (8, 2)})
-  keep = {name: np.ones(p.shape, bool) for name, p in params.items()}
-  keep["a"][:, 1] = keep["c"][1] = False
-  with pytest.raises(ValueError, match="differ by inf"):
-    gsm_optax.shrink(apply_fn, params, numbers(4, 5), keep=keep)
