@@ -19,6 +19,8 @@ X, ONE = numbers(5, 4), numbers(1, 4)
 W, V = numbers(4, 6, zero_columns=[1, 2]), numbers(6, 3)
 B = np.array([0.3, 0.7, -0.4, 0.1, -0.2, 0.6])  # unit 1 is constant, and so is 2
 WVB = {"w": W, "v": V, "b": B}
+for shared in (X, ONE, W, V, B):
+  shared.setflags(write=False)
 
 
 def assert_same(apply_fn, params, *batches, atol=1e-9, **shapes):

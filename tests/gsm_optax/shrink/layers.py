@@ -20,4 +20,5 @@ def normalised(params, x):
 
 
 def norm(n):
+  """The shapes of what `normalised` takes."""
   return dict.fromkeys(("mean", "var", "scale", "bias"), (n,))

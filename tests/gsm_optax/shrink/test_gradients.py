@@ -41,6 +41,7 @@ def test_gradients(function):
   params = {**WVB, "scale": B + 1}
   params["b"] = np.where((W == 0).all(0), [0, 0, 0.4, 0, 0, 0], B)
   # A unit that is exactly zero for some examples, where relu has its kink.
+  params["w"] = W.copy()
   params["w"][:, 3] = [1, 0, 0, 0]
   params["b"][3] = 0
   x = X.copy()

@@ -12,6 +12,7 @@ import gsm_optax
 
 
 def paths_and_leaves(tree: Any) -> list[tuple[str, Any]]:
+  """The paths as `shrink` and `channel_groups` write them."""
   return [
     (jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -36,6 +37,7 @@ def randomised(tree: Any, seed: int = 0) -> Any:
 
 
 def numbers(*shape: int) -> Any:
+  """Random inputs."""
   return jnp.asarray(np.random.default_rng(7).normal(size=shape))
 
 
@@ -60,6 +62,7 @@ def random_mask(groups: Any, params: Any, share: float, seed: int) -> Any:
 
 
 def assert_close(found: Any, wanted: Any) -> None:
+  """Of trees of float64; each leaf by its own largest number."""
   assert jax.tree.structure(found) == jax.tree.structure(wanted)
   for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
     scale = max(float(np.abs(b).max()), 1e-30)
@@ -110,6 +113,7 @@ def assert_shrinks(
     given = larger if seed == 0 else inputs
     found = jax.jit(small.apply_fn)(small.params, *given)
     assert_close(found, full(zeroed, *given))
+  # Units that are zeroed are dead, so that they are found without the last mask too.
   by_zeros = gsm_optax.shrink(apply_fn, zeroed, *inputs)
   one = jax.tree.map(lambda x: x[:1], inputs)
   found = jax.jit(by_zeros.apply_fn)(by_zeros.params, *one)
@@ -122,7 +126,7 @@ def assert_shrinks(
 
 
 def assert_trains(apply_fn: Any, zeroed: Any, small: Any, inputs: Any) -> None:
-  """Asserts that derivatives are those of the larger function; and maps it."""
+  """Asserts that derivatives and `jax.vmap` are those of the larger function."""
 
   def loss(function: Any) -> Any:
     def of_params(params: Any) -> Any:
