@@ -69,7 +69,7 @@ def known(values: npt.ArrayLike) -> Uniform:
 
 
 def held(values: npt.ArrayLike, dtype: Any) -> npt.NDArray[np.bool_]:
-  """Which numbers are finite, and unchanged as float64: it rounds integers of 2**53."""
+  """Which numbers are finite, and not rounded by float64 (integers are, from 2**53)."""
   values = np.asarray(values)
   limit = 2.0**53 if jnp.issubdtype(dtype, jnp.integer) else np.inf
   return np.abs(values.astype(np.float64)) < limit
