@@ -37,23 +37,21 @@ def step(model, optimizer, text):
   optimizer.update(model, nnx.grad(loss)(model, text))
 
 
-def kernels(params):  # embeddings and attention's biases have two dimensions as well
-  return nnx.map_state(lambda path, _: "kernel" in path, params)
-
-
 text = "".join(topics.values()).encode()[: 12000 * 33]
 train, test = np.split(np.frombuffer(text, np.uint8).reshape(12000, 33), [11000])
 rngs = nnx.Rngs(0)
 head = nnx.Linear(64, 256, rngs=rngs)
 model = nnx.Sequential(nnx.Embed(256, 64, rngs=rngs), Block(rngs), Block(rngs), head)
-tx = gsm_optax.gsm(learning_rate, DENSITY, MOMENTUM, DECAY, prunable=kernels)
+tx = gsm_optax.gsm(learning_rate, DENSITY, MOMENTUM, DECAY)
 optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 for batch in np.random.default_rng(0).integers(len(train), size=(STEPS, 16)):
   step(model, optimizer, train[batch])
 total = learning_rate(np.arange(STEPS)).sum() * DECAY / (1 - MOMENTUM)
 print(f"A passive weight is left with {np.exp(-total):.0e} of its size.")
 print(f"Test loss before pruning: {nnx.jit(loss)(model, test):.4f}")
-params = gsm_optax.prune(nnx.state(model, nnx.Param), DENSITY, prunable=kernels)
+params = nnx.state(model, nnx.Param)
+mask = gsm_optax.magnitude_mask(params, DENSITY)
+params = gsm_optax.apply_mask(params, mask)
 nnx.update(model, params)
 print(f"Test loss after pruning: {nnx.jit(loss)(model, test):.4f}")
-print(gsm_optax.sparsity_report(params, prunable=kernels))
+print(gsm_optax.sparsity_report(params))

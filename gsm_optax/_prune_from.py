@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsm_optax._branches import either
 from gsm_optax._threshold import largest_nonzero
 from gsm_optax._trees import Prunable, is_hole, prunable_tree
 
@@ -59,7 +60,7 @@ def zero_the_rest(
         for i, update, mask in zip(places, steps, masks, strict=True)
       ]
 
-    ends = jax.lax.cond(state.count >= step, pruned, lambda: steps)
+    ends = either(state.count >= step, pruned, lambda: steps)
     for i, end in zip(places, ends, strict=True):
       leaves[i] = end
     count = cast(jax.Array, optax.safe_increment(state.count))

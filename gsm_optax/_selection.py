@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsm_optax._branches import either
 from gsm_optax._checks import check_step
 from gsm_optax._saliency import Saliency, Scoring, check_smoothing
 from gsm_optax._threshold import (
@@ -121,7 +122,7 @@ def top_saliency(
       chosen_now = by_saliency()
     else:
       is_pruned = state.count >= prune_from
-      chosen_now = jax.lax.cond(is_pruned, by_magnitude, by_saliency)
+      chosen_now = either(is_pruned, by_magnitude, by_saliency)
     masks, threshold, passes, new_averages = chosen_now
     active: list[Any] = [True] * len(leaves)
     for i, mask, average in zip(places, masks, new_averages, strict=True):

@@ -13,7 +13,7 @@ from rich.table import Table
 
 import gsm_optax
 from experiments.run.files import writing
-from experiments.train.kernels import is_kernel
+from experiments.train.kernels import kernel_mask
 
 
 class TicketError(Exception):
@@ -140,9 +140,10 @@ def overlap(first: Ticket, second: Ticket) -> list[Overlap]:
   shapes = [{name: mask.shape for name, mask in part.items()} for part in masks]
   if shapes[0] != shapes[1]:
     raise TicketError("The two tickets are not of the same model.")
+  is_kernel = kernel_mask(masks[0])
   rows: list[Overlap] = []
   for name, a in masks[0].items():
-    if is_kernel(a):
+    if is_kernel[name]:
       b = masks[1][name]
       kept_a, kept_b = int(a.sum()), int(b.sum())
       common = int((a & b).sum())

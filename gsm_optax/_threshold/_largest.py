@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from gsm_optax._branches import either
 from gsm_optax._threshold._bisection import bisect
 from gsm_optax._threshold._patterns import infinity, magnitude_pattern, real_dtype
 from gsm_optax._threshold._quota import quota
@@ -62,7 +62,7 @@ def largest_nonzero(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
   rank = quota(density, size)
   nonzero = [is_nonzero(array) for array in arrays]
   takes_all = rank >= WideInt.of(size)
-  return lax.cond(
+  return either(
     rank >= total([count_true(mask) for mask in nonzero]),
     lambda: [mask | takes_all for mask in nonzero],
     lambda: largest(arrays, density),

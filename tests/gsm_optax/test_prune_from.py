@@ -194,6 +194,19 @@ def test_no_pass_over_the_saliencies_once_it_is_pruned():
   assert passes[1:] == [0, 0, 0]
 
 
+@each_rule
+def test_outside_of_jit_it_is_the_same_and_no_branch_is_compiled(rule, monkeypatch):
+  expected = list(trajectory(rule(prune_from=1), 3))
+  # A branch would be compiled anew at each call.
+  monkeypatch.setattr(jax.lax, "cond", None)
+  tx, params = rule(prune_from=1), tree(0)
+  state = tx.init(params)
+  for step in range(3):
+    updates, state = tx.update(tree(100 + step), state, params)
+    params = optax.apply_updates(params, updates)
+    chex.assert_trees_all_close(params, expected[step][0], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("step", [-1, 1.5, float("nan"), "last", True, jnp.ones(2)])
 def test_it_is_the_number_of_a_step(step):
   with pytest.raises(ValueError, match="`prune_from` must be the number of a step"):

@@ -51,11 +51,11 @@ def test_an_edited_ticket_is_refused_in_a_sentence(tmp_path):
 
 
 def test_overlap_counts_what_both_keep():
-  first = ticket_of({"a": np.array([[1, 1, 0, 0]], bool), "b": np.ones(3, bool)})
-  second = ticket_of({"a": np.array([[0, 1, 1, 1]], bool), "b": np.ones(3, bool)})
+  first = ticket_of({"a": np.array([[1, 1], [0, 0]], bool), "b": np.ones(3, bool)})
+  second = ticket_of({"a": np.array([[0, 1], [1, 1]], bool), "b": np.ones(3, bool)})
   layer, total = overlap(first, second)
   assert layer == ("a", 2, 3, 1, 1.5)
   assert total[1:] == layer[1:]
   assert layer.jaccard == 1 / 4
   with pytest.raises(TicketError, match="not of the same model"):
-    overlap(first, ticket_of({"a": np.ones((2, 2), bool), "b": np.ones(3, bool)}))
+    overlap(first, ticket_of({"a": np.ones((2, 3), bool), "b": np.ones(3, bool)}))
