@@ -1,16 +1,16 @@
 """Global Sparse Momentum SGD: mask, decay, momentum, learning rate."""
 
-from typing import Any, cast
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from gsm_optax._checks import check_not_negative, check_share
+from gsm_optax._mask_and_decay import mask_and_decay
 from gsm_optax._prune_from import zero_the_rest
 from gsm_optax._saliency import Saliency
-from gsm_optax._selection import KeepTopSaliencyState, Selection, top_saliency
-from gsm_optax._trees import Prunable, is_hole
+from gsm_optax._selection import Selection, top_saliency
+from gsm_optax._trees import Prunable
 
 
 def gsm(
@@ -209,47 +209,3 @@ def _links(
   elif momentum is not None:
     links.append(optax.trace(momentum, nesterov, accumulator_dtype))
   return links
-
-
-def mask_and_decay(
-  selection: Selection,
-  weight_decay: optax.ScalarOrSchedule,
-  passive_weight_decay: optax.ScalarOrSchedule | None,
-) -> optax.GradientTransformationExtraArgs:
-  r"""Masks the gradients of passive weights and decays all prunable ones.
-
-  .. math:: g \leftarrow B \circ g + \eta W + (1 - B) \circ (\eta' - \eta) W
-
-  Args:
-    selection: chooses the active weights.
-    weight_decay: :math:`\eta`.
-    passive_weight_decay: :math:`\eta'`; ``None`` means :math:`\eta`.
-  """
-
-  def update_fn(
-    updates: optax.Updates,
-    state: Any,
-    params: optax.Params | None = None,
-    **extra_args: Any,
-  ) -> tuple[optax.Updates, KeepTopSaliencyState]:
-    del extra_args
-    active, new_state = selection.update(updates, state, params)
-    rates: list[Any] = [
-      rate(state.count) if callable(rate) else rate
-      for rate in (weight_decay, passive_weight_decay)
-    ]
-    decay, passive_decay = rates
-
-    def leaf_fn(gradient: Any, is_active: Any, weight: Any) -> Any:
-      if is_active is True:  # a leaf that is not prunable
-        return gradient
-      if passive_decay is None:
-        instead = jnp.zeros_like(gradient)
-      else:
-        instead = ((passive_decay - decay) * weight).astype(gradient.dtype)
-      return jnp.where(is_active, gradient, instead) + decay * weight
-
-    updates = jax.tree.map(leaf_fn, updates, active, params, is_leaf=is_hole)
-    return updates, new_state
-
-  return optax.GradientTransformationExtraArgs(cast(Any, selection.init), update_fn)

@@ -54,7 +54,7 @@ def test_it_works_without_the_checkout(wheel, tmp_path):
   program = """
 import jax.numpy as jnp, gsm_optax
 print(gsm_optax.__file__)
-print(gsm_optax.prune(1 + jnp.arange(4.0).reshape(2, 2), 0.5))
+print(gsm_optax.prune(jnp.array([[1e-9, 0.0], [3.0, 4.0]]), 0.5))
 """
   environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
   printed = run(sys.executable, "-c", program, cwd=tmp_path, env=environment)

@@ -103,8 +103,8 @@ def run(
 
 def keep(entry: Entry, paper: Paper) -> None:
   """Copies what is to be committed of a finished run, if nothing is there yet."""
-  pictured = entry.name.endswith("-0") and entry.job == "prune"
-  pictured = pictured and entry.recipe.gsm.epochs > 0
+  pictured = entry.name.endswith("-0") and not entry.name.startswith("try-")
+  pictured = pictured and entry.job == "prune" and entry.recipe.gsm.epochs > 0
   names = [*COMMITTED, "report.png"] if pictured else COMMITTED
   copy_results(paper.runs / entry.name, paper.committed / entry.name, names)
 
