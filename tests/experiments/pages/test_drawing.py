@@ -31,7 +31,7 @@ def test_what_has_not_been_run_is_not_drawn(tmp_path, monkeypatch, capsys):
 
 
 def test_what_there_is_not_is_answered_with_what_there_is():
-  with pytest.raises(SystemExit, match="there is no layer; choose from .*layers, moment"):
+  with pytest.raises(SystemExit, match=r"no layer; choose from .*layers, momentum"):
     figures.main(["layer"])
 
 
