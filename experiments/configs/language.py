@@ -11,17 +11,17 @@ LM_PYTHON = Recipe(
   density=1 / 10,
   base=NO_BASE,
   gsm=Phase(
-    10,
+    8,
     GSM(
       momentum=0.95,
       weight_decay=0.0,
       passive_weight_decay=1e-2,
       start_density=1.0,
-      density_epochs=4,
+      density_epochs=3.2,
       prune_from=0.7,
     ),
     Cosine(0.3, warmup_epochs=0.5),
   ),
   batch_size=16,
-  evaluate_every=5,
+  evaluate_every=4,
 )
