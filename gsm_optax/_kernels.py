@@ -5,6 +5,9 @@ from typing import Any
 
 import jax
 
+from gsm_optax._checks import is_known
+from gsm_optax._threshold import varying_axes
+
 NOT_KERNELS = frozenset(
   (
     *("bias", "biases", "scale", "scales", "offset", "offsets", "shift"),
@@ -32,6 +35,8 @@ def kernels(params: Any) -> Any:
   if its last word is that of a normalisation, as in ``layer_norm_1``, ``ln`` or
   ``BatchNorm_0``; and in Equinox the type of that module: a normalisation or an
   embedding.
+
+  Inside of `jax.shard_map` only shards can be seen: there all axes count as longer.
 
   Args:
     params: any pytree.
@@ -81,7 +86,11 @@ def _is_of_no_kernels(node: Any) -> bool:
 
 
 def _is_long(leaf: Any) -> bool:
-  return sum(length > 1 for length in getattr(leaf, "shape", ())) > 1
+  shape = getattr(leaf, "shape", ())
+  if not is_known(leaf) and varying_axes(leaf):
+    # The shape is that of a shard, in which a longer axis may have the length 1.
+    return len(shape) > 1
+  return sum(length > 1 for length in shape) > 1
 
 
 def _is_named_otherwise(names: tuple[str, ...]) -> bool:

@@ -9,7 +9,7 @@ import optax
 
 from gsm_optax._checks import is_known
 from gsm_optax._mistakes import check_is_params
-from gsm_optax._threshold import check_density, is_nonzero, largest, magnitude_gap
+from gsm_optax._threshold import check_density, cut_off, is_nonzero, largest
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
@@ -151,8 +151,8 @@ def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None)
     ValueError: as in `magnitude_mask`.
 
   Warns:
-    UserWarning: outside of `jax.jit`, if the greatest weight that is zeroed is more
-      than a tenth of the smallest that is kept.
+    UserWarning: outside of `jax.jit`, if what is zeroed holds more than a hundredth of
+      the weights' squared norm.
 
   Example:
     >>> import jax.numpy as jnp
@@ -167,20 +167,25 @@ def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None)
     chosen = jax.tree.leaves(prunable_tree(prunable, params))
     both = zip(jax.tree.leaves(mask), chosen, strict=True)
     masks = [each for each, is_chosen in both if is_chosen]
-    kept, zeroed = magnitude_gap(leaves, masks)
-    if zeroed > NOT_VANISHED * kept:
+    cut = cut_off(leaves, masks)
+    if cut.share > NOT_VANISHED:
       warnings.warn(
-        f"The greatest weight that is zeroed, {zeroed:.2g}, is not small beside the"
-        f" smallest that is kept, {kept:.2g}, so the model will compute something else:"
-        " train until they vanish (see `share_left`), or prune by magnitude with"
-        " `apply_mask(params, magnitude_mask(params, density))`.",
+        f"What is zeroed has not vanished: it holds {cut.share:.1%} of the squared norm"
+        f" of the weights, and the greatest of it is {cut.zeroed:.2g}, beside"
+        f" {cut.kept:.2g}, the smallest that is kept, so the model will compute"
+        " something else; train until it vanishes (see `share_left`), or prune by"
+        " magnitude with `apply_mask(params, magnitude_mask(params, density))`.",
         stacklevel=2,
       )
   return apply_mask(params, mask)
 
 
-NOT_VANISHED = 0.1
-"""Of the smallest weight kept: what is zeroed should be below this share of it."""
+NOT_VANISHED = 0.01
+"""Share of the squared norm of the weights: from there on zeroing them is felt.
+
+The weights at ranks Q and Q + 1 say less: after GSM they are often alike, as some more
+than Q weights take turns, while all behind these have vanished.
+"""
 
 
 def freeze_pruned(mask: Any) -> optax.GradientTransformation:

@@ -6,21 +6,23 @@ Start with the README beside this file.
 from gsm_optax._threshold._find import find_threshold, global_threshold, reaches
 from gsm_optax._threshold._largest import (
   count_nonzero,
+  cut_off,
   is_nonzero,
   largest,
   largest_nonzero,
-  magnitude_gap,
 )
 from gsm_optax._threshold._quota import check_density
+from gsm_optax._threshold._scores import varying_axes
 
 __all__ = [
   "check_density",
   "count_nonzero",
+  "cut_off",
   "find_threshold",
   "global_threshold",
   "is_nonzero",
   "largest",
   "largest_nonzero",
-  "magnitude_gap",
   "reaches",
+  "varying_axes",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,22 +69,35 @@ def largest_nonzero(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
   )
 
 
-def magnitude_gap(
-  arrays: Sequence[Any], masks: Sequence[jax.Array]
-) -> tuple[float, float]:
-  """The least magnitude where the masks are True, and the greatest where not; or 0."""
-  kept, zeroed = _gap(list(arrays), list(masks))
-  return float(kept), float(zeroed)
+class Cut(NamedTuple):
+  """What masks cut off.
+
+  Attributes:
+    kept: the least magnitude that is kept.
+    zeroed: the greatest that is not, or 0.
+    share: of the squared norm, what is cut off.
+  """
+
+  kept: float
+  zeroed: float
+  share: float
+
+
+def cut_off(arrays: Sequence[Any], masks: Sequence[jax.Array]) -> Cut:
+  """What masks cut off concrete arrays."""
+  return Cut(*map(float, _cut_off(list(arrays), list(masks))))
 
 
 @jax.jit
-def _gap(arrays: list[Any], masks: list[Any]) -> tuple[jax.Array, jax.Array]:
-  kept, zeroed = jnp.inf, 0.0
+def _cut_off(arrays: list[Any], masks: list[Any]) -> tuple[Any, ...]:
+  kept, zeroed, cut, total = jnp.inf, 0.0, 0.0, 0.0
   for array, mask in zip(arrays, masks, strict=True):
-    size = jnp.abs(array)
+    size = jnp.abs(array).astype(jnp.float32)
     kept = jnp.minimum(kept, jnp.min(size, where=mask, initial=jnp.inf))
     zeroed = jnp.maximum(zeroed, jnp.max(size, where=~mask, initial=0))
-  return jnp.asarray(kept), jnp.asarray(zeroed)
+    cut += jnp.sum(size**2, where=~mask)
+    total += jnp.sum(size**2)
+  return kept, zeroed, cut / total
 
 
 def is_nonzero(array: Any) -> jax.Array:

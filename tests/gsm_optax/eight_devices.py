@@ -226,7 +226,7 @@ def test_pruning_sharded_params_is_pruning_them_whole(kind):
   params = place(rounded, mesh, LAYOUTS["mixed"])
   with jax.set_mesh(mesh):
     pruned = jax.jit(lambda params: gsm_optax.prune(params, DENSITY))(params)
-    with pytest.warns(UserWarning, match="is not small beside"):
+    with pytest.warns(UserWarning, match="has not vanished"):
       gsm_optax.prune(params, DENSITY)
     report = gsm_optax.sparsity_report(pruned)
   expected = gsm_optax.apply_mask(rounded, gsm_optax.magnitude_mask(rounded, DENSITY))

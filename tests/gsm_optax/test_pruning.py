@@ -129,7 +129,7 @@ def test_where_fewer_weights_are_left_than_places_all_of_them_stay(density):
   assert magnitude_mask(params, density).sum() == 4 * density
 
 
-random_weights = pytest.mark.filterwarnings("ignore:The greatest weight that is zeroed")
+random_weights = pytest.mark.filterwarnings("ignore:What is zeroed has not vanished")
 """They have not vanished, of which `prune` warns."""
 
 

@@ -16,5 +16,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """Most trainings here are too short for weights to vanish, of which `prune` warns."""
   for item in items:
     if "tests/integration" in item.path.as_posix():
-      mark = pytest.mark.filterwarnings("ignore:The greatest weight that is zeroed")
+      mark = pytest.mark.filterwarnings("ignore:What is zeroed has not vanished")
       item.add_marker(mark)
