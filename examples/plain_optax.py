@@ -47,7 +47,7 @@ keys = jax.random.split(jax.random.key(0), STEPS + 3)
 layers = zip(keys[:3], sizes[:-1], sizes[1:], strict=True)
 params = [{"kernel": init(k, (m, n)), "bias": jnp.zeros(n)} for k, m, n in layers]
 (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), keys[3:])
-pruned = gsm_optax.apply_mask(params, gsm_optax.magnitude_mask(params, DENSITY))
+pruned = gsm_optax.prune(params, DENSITY)
 
 total = learning_rate(jnp.arange(STEPS)).sum() * DECAY / (1 - MOMENTUM)
 print(f"A passive weight is left with {jnp.exp(-total):.0e} of its size.")

@@ -151,8 +151,8 @@ def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None)
     ValueError: as in `magnitude_mask`.
 
   Warns:
-    UserWarning: outside of `jax.jit`, if what is zeroed holds more than a hundredth of
-      the weights' squared norm.
+    UserWarning: outside of `jax.jit`, if what is zeroed holds more than 2 % of the
+      weights' squared norm.
 
   Example:
     >>> import jax.numpy as jnp
@@ -180,7 +180,7 @@ def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None)
   return apply_mask(params, mask)
 
 
-NOT_VANISHED = 0.01
+NOT_VANISHED = 0.02
 """Share of the squared norm of the weights: from there on zeroing them is felt.
 
 The weights at ranks Q and Q + 1 say less: after GSM they are often alike, as some more
