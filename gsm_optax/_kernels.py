@@ -11,8 +11,8 @@ from gsm_optax._threshold import varying_axes
 NOT_KERNELS = frozenset(
   (
     *("bias", "biases", "scale", "scales", "offset", "offsets", "shift"),
-    *("gamma", "beta", "mean", "var", "variance", "lora"),
-    *("embedding", "embeddings", "embed", "emb", "wte", "wpe"),
+    *("gamma", "gammas", "beta", "betas", "gain", "mean", "var", "variance", "lora"),
+    *("embedding", "embeddings", "embed", "emb", "embs", "posemb", "wte", "wpe"),
     *("pos", "position", "positions", "token", "tokens", "cls"),
   )
 )
@@ -33,8 +33,8 @@ def kernels(params: Any) -> Any:
   that of a bias, scale, offset, embedding, position, token or LoRA factor, as in
   ``query_bias``, ``pos_embedding`` or ``lora_a``; the name of the module that holds it,
   if its last word is that of a normalisation, as in ``layer_norm_1``, ``ln`` or
-  ``BatchNorm_0``; and in Equinox the type of that module: a normalisation or an
-  embedding.
+  ``BatchNorm_0``, unless the leaf is called ``kernel``; and in Equinox the type of that
+  module: a normalisation or an embedding.
 
   Inside of `jax.shard_map` only shards can be seen: there all axes count as longer.
 
@@ -57,19 +57,34 @@ def kernels(params: Any) -> Any:
     >>> gsm_optax.kernels(params)["embedding"], gsm_optax.kernels(params)["LayerNorm_0"]
     (False, {'scale': False})
   """
-  paths = jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_of_no_kernels)[0]
-  names = {_names(path) for path, _ in paths}
+  paths = [_names(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  return _chosen(params, (), frozenset(paths))
 
-  def choose(path: tuple[Any, ...], node: Any) -> Any:
-    if _is_of_no_kernels(node):
-      return jax.tree.map(lambda _: False, node)
-    name = _names(path)
+
+def _chosen(node: Any, path: tuple[Any, ...], names: frozenset[tuple[str, ...]]) -> Any:
+  """What of a node are kernels.
+
+  Args:
+    node: a part of the params.
+    path: where it is.
+    names: of all leaves.
+  """
+  holds_none = _is_of_no_kernels(node)
+
+  def choose(below: tuple[Any, ...], part: Any) -> Any:
+    if part is not node and _is_of_no_kernels(part):
+      return _chosen(part, (*path, *below), names)
+    if holds_none and len(below) == 1:
+      return False  # but not what is in a module within
+    name = _names((*path, *below))
     # Haiku's bias, which is `b` beside a `w`; a matrix `b` beside an `a` is a kernel.
     *modules, leaf = name
     is_b = re.fullmatch(r"b\d*", leaf) and (*modules, f"w{leaf[1:]}") in names
-    return _is_long(node) and not (is_b or _is_named_otherwise(name))
+    return _is_long(part) and not (is_b or _is_named_otherwise(name))
 
-  return jax.tree_util.tree_map_with_path(choose, params, is_leaf=_is_of_no_kernels)
+  return jax.tree_util.tree_map_with_path(
+    choose, node, is_leaf=lambda part: part is not node and _is_of_no_kernels(part)
+  )
 
 
 def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -82,7 +97,7 @@ def _is_of_no_kernels(node: Any) -> bool:
   """Whether a node is a module of a normalisation or an embedding, as in Equinox."""
   if isinstance(node, dict | list | tuple) or hasattr(node, "dtype"):
     return False
-  return type(node).__name__.endswith(TYPES)
+  return any(kind.__name__.endswith(TYPES) for kind in type(node).__mro__)
 
 
 def _is_long(leaf: Any) -> bool:
@@ -98,11 +113,12 @@ def _is_named_otherwise(names: tuple[str, ...]) -> bool:
   if not words:
     return False
   leaf, module = words[-1], words[-2][-1] if words[1:] else ""
+  is_of_normalisation = module in NORMALISATIONS or module.endswith("norm")
   return (
     leaf[-1] in NOT_KERNELS
     or "lora" in leaf
-    or module in NORMALISATIONS
-    or module.endswith("norm")
+    or (leaf == ["b"] and module == "bias")
+    or (is_of_normalisation and leaf[-1] != "kernel")
   )
 
 

@@ -43,7 +43,8 @@ def paths(*patterns: str, exclude: str | Sequence[str] = ()) -> Callable[[Any], 
     ...
     ValueError: No leaf matches 'enc/kernel'; near are 'encoder/kernel', 'head/kernel'.
   """
-  excluded = [exclude] if isinstance(exclude, str) else list(exclude)
+  several = isinstance(exclude, list | tuple)
+  excluded: list[Any] = list(exclude) if several else [exclude]
   given: tuple[Any, ...] = (*patterns, *excluded)
   for pattern in given:
     if not isinstance(pattern, str):
@@ -66,7 +67,9 @@ def paths(*patterns: str, exclude: str | Sequence[str] = ()) -> Callable[[Any], 
 
 
 def _matches(name: str, pattern: str) -> bool:
-  return any(fnmatchcase(each, pattern) for each in (name, name.removesuffix("/value")))
+  names = (name, name.removesuffix("/value"))
+  # A path as it is printed matches itself, whatever characters are in it.
+  return pattern in names or any(fnmatchcase(each, pattern) for each in names)
 
 
 def _near(pattern: str, names: Sequence[str]) -> str:

@@ -88,8 +88,8 @@ def sparsify(
 
   Raises:
     ValueError: as in `keep_top_saliency`; or if `passive_weight_decay` is missing or
-      known to be outside [0, 1], `select_by` is neither of the two, or excludes
-      `mask_gradient`.
+      known to be outside [0, 1], `optimizer` is not one, or `select_by` is neither of
+      the two or excludes `mask_gradient`.
 
   Example:
     >>> import jax.numpy as jnp, optax
@@ -106,6 +106,11 @@ def sparsify(
     <https://arxiv.org/abs/1909.12778>`_, 2019; Zhu and Gupta, `To prune, or not to
     prune <https://arxiv.org/abs/1710.01878>`_, 2017.
   """
+  if not hasattr(optimizer, "update"):
+    raise ValueError(
+      f"`optimizer` must be a gradient transformation, such as `optax.adam(1e-3)`, not"
+      f" {optimizer!r}."
+    )
   _check(passive_weight_decay, select_by, mask_gradient, prune_from)
   selection = top_saliency(density, prunable, saliency, smoothing, prune_from)
   inner = optax.with_extra_args_support(optimizer)

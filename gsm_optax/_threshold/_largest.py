@@ -93,6 +93,7 @@ def _cut_off(arrays: list[Any], masks: list[Any]) -> tuple[Any, ...]:
   kept, zeroed, cut, total = jnp.inf, 0.0, 0.0, 0.0
   for array, mask in zip(arrays, masks, strict=True):
     size = jnp.abs(array).astype(jnp.float32)
+    size = jnp.where(jnp.isnan(size), 0, size)
     kept = jnp.minimum(kept, jnp.min(size, where=mask, initial=jnp.inf))
     zeroed = jnp.maximum(zeroed, jnp.max(size, where=~mask, initial=0))
     cut += jnp.sum(size**2, where=~mask)

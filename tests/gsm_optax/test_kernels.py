@@ -113,6 +113,27 @@ def test_equinox_by_the_types_of_its_modules():
   }
 
 
+class PreNorm(eqx.Module):
+  norm: eqx.nn.LayerNorm
+  fn: eqx.Module
+
+
+class TokenTable(eqx.nn.Embedding):
+  pass
+
+
+def test_equinox_modules_within_a_norm_and_kinds_of_an_embedding():
+  key = jax.random.key(0)
+  dense = eqx.nn.Linear(4, 4, key=key)
+  layers = {
+    "block": PreNorm(eqx.nn.LayerNorm((4, 4)), PreNorm(eqx.nn.LayerNorm(4), dense)),
+    "normed": eqx.nn.WeightNorm(dense),
+    "table": TokenTable(9, 4, key=key),
+  }
+  params = eqx.filter(layers, eqx.is_inexact_array)
+  assert names_of(params) == {"block/fn/fn/weight", "normed/layer/weight"}
+
+
 def test_names_of_plain_trees():
   long = jnp.ones((2, 3))
   kernels = ["w1", "W_in", "embed_to_hidden", "a", "b", "pre_norm_mlp", "query"]
@@ -120,7 +141,9 @@ def test_names_of_plain_trees():
   tree = dict.fromkeys([*kernels, *others], long)
   tree["layer_norm1"] = {"weight": long}
   tree["in_norm_block"] = {"weight": long}
-  assert names_of(tree) == {*kernels, "in_norm_block/weight"}
+  tree["ada_ln"] = {"kernel": long}
+  tree["bias"] = {"b": long}
+  assert names_of(tree) == {*kernels, "in_norm_block/weight", "ada_ln/kernel"}
   assert names_of([long, jnp.ones(3)]) == {"0"}
   assert gsm_optax.kernels(long) is True
 

@@ -73,9 +73,14 @@ def test_no_leaves_at_all():
     gsm_optax.paths("a")({})
 
 
-@pytest.mark.parametrize("given", [{"exclude": [3]}, {"exclude": ["a", None]}])
-def test_a_pattern_is_a_string(given):
+@pytest.mark.parametrize("exclude", [3, [3], ["a", None]])
+def test_a_pattern_is_a_string(exclude):
   with pytest.raises(ValueError, match="A pattern must be a string"):
-    gsm_optax.paths("a", **given)
+    gsm_optax.paths("a", exclude=exclude)
   with pytest.raises(ValueError, match="A pattern must be a string"):
     gsm_optax.paths(3)
+
+
+def test_a_path_as_it_is_printed_matches_itself():
+  params = {"x[0]": {"kernel": LONG}, "x0": {"kernel": LONG}}
+  assert chosen(gsm_optax.paths("x[0]/kernel"), params) == ["x0/kernel", "x[0]/kernel"]

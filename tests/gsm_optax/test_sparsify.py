@@ -231,6 +231,12 @@ def test_bad_arguments(arguments, message):
     sparsify(optax.sgd(0.1), **arguments)
 
 
+@pytest.mark.parametrize("optimizer", [1e-3, optax.adam, None])
+def test_what_is_no_optimizer(optimizer):
+  with pytest.raises(ValueError, match="must be a gradient transformation, such as"):
+    sparsify(optimizer, passive_weight_decay=0.1)
+
+
 def test_params_are_needed():
   tx = sparsify(optax.sgd(0.1), 0.5, passive_weight_decay=0.1)
   params = jnp.ones((2, 2))
