@@ -72,7 +72,9 @@ def shrink_time_table(results: dict[str, Any]) -> str:
       f"{found['units'][0]:,} → {found['units'][1]:,}",
       f"{found['one_round_seconds']:.1f}",
       f"{found['shrink_seconds']:.1f}",
+      f"{found['rounds_to_fixed_point']:.1f}",
     ]
     for name, found in results["networks"].items()
   ]
-  return table(["", "weights", "units", "`channel_groups`, s", "`shrink`, s"], rows)
+  headings = ["", "weights", "units", "`channel_groups`, s", "`shrink`, s"]
+  return table([*headings, "of it to find all, rounds"], rows)
