@@ -15,12 +15,12 @@ from experiments.train.kernels import is_kernel
 
 TREES: dict[str, list[tuple[tuple[int, ...], str]]] = {
   "odd shapes": [
-    *(((127, 33), "float32"), ((1, 1), "float32"), ((3, 3, 5, 7), "float32")),
+    *(((127, 33), "float32"), ((2, 2), "float32"), ((3, 3, 5, 7), "float32")),
     *(((2, 4099), "float32"), ((5,), "float32"), ((), "float32")),
   ],
   "mixed types": [
     *(((300, 100), "float32"), ((129, 65), "bfloat16"), ((64, 31), "float16")),
-    *(((7, 1), "bfloat16"), ((11,), "float16")),
+    *(((7, 2), "bfloat16"), ((11,), "float16")),
   ],
   "half precision": [((511, 97), "bfloat16"), ((3, 3, 17, 9), "float16")],
   "large": [

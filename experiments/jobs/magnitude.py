@@ -28,7 +28,7 @@ from experiments.jobs.command_line import Job, parse, run_command_line
 from experiments.jobs.setup import Setup, find_base, set_up, start_from
 from experiments.run.stages import Start
 from experiments.train.devices import batch_mesh, is_first_process
-from experiments.train.evaluate import make_evaluate
+from experiments.train.evaluate import Accuracy, make_evaluate
 from experiments.train.kernels import kernel_mask
 from experiments.train.pruners import Gradual
 
@@ -152,11 +152,7 @@ def prune_and_retrain(
   way = {
     "one_shot_accuracy": one_shot.top1,
     "one_shot_test_loss": one_shot.loss,
-    "retrained_accuracy": retrained.top1,
-    "retrained_test_loss": retrained.loss,
-    "compression_ratio": report.compression_ratio,
-    "num_kept": report.kept,
-    "layers": report.to_dict()["layers"],
+    **_retrained(retrained, report),
   }
   return way, sum(outcome.wall_seconds.values())
 
@@ -174,14 +170,20 @@ def prune_gradually(
   report = gsm_optax.sparsity_report(outcome.params)
   evaluate = make_evaluate(setup.model, setup.data, batch_mesh())
   (retrained,) = evaluate([(outcome.params, outcome.batch_stats)])
-  way = {
-    "retrained_accuracy": retrained.top1,
-    "retrained_test_loss": retrained.loss,
+  return _retrained(retrained, report), sum(outcome.wall_seconds.values())
+
+
+def _retrained(
+  accuracy: Accuracy, report: gsm_optax.SparsityReport
+) -> dict[str, Any]:
+  """How well a pruned network does in the end, and what is left of it."""
+  return {
+    "retrained_accuracy": accuracy.top1,
+    "retrained_test_loss": accuracy.loss,
     "compression_ratio": report.compression_ratio,
     "num_kept": report.kept,
     "layers": report.to_dict()["layers"],
   }
-  return way, sum(outcome.wall_seconds.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
