@@ -173,9 +173,7 @@ def prune_gradually(
   return _retrained(retrained, report), sum(outcome.wall_seconds.values())
 
 
-def _retrained(
-  accuracy: Accuracy, report: gsm_optax.SparsityReport
-) -> dict[str, Any]:
+def _retrained(accuracy: Accuracy, report: gsm_optax.SparsityReport) -> dict[str, Any]:
   """How well a pruned network does in the end, and what is left of it."""
   return {
     "retrained_accuracy": accuracy.top1,
