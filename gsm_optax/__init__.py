@@ -24,7 +24,13 @@ from gsm_optax._shrink import (
   shrink,
 )
 from gsm_optax._sparsify import SparsifyState, sparsify
-from gsm_optax._sparsity_report import LayerSparsity, SparsityReport, sparsity_report
+from gsm_optax._sparsity_report import (
+  LayerSparsity,
+  SparsityReport,
+  UnitSparsity,
+  sparsity_report,
+)
+from gsm_optax._structures import Structure, blocks, channels, n_of_m
 from gsm_optax._threshold import global_threshold
 
 __version__ = "0.1.0"
@@ -39,8 +45,12 @@ __all__ = [
   "Small",
   "SparsifyState",
   "SparsityReport",
+  "Structure",
+  "UnitSparsity",
   "apply_mask",
+  "blocks",
   "channel_groups",
+  "channels",
   "first_order_taylor",
   "freeze_pruned",
   "global_threshold",
@@ -50,6 +60,7 @@ __all__ = [
   "kernels",
   "magnitude",
   "magnitude_mask",
+  "n_of_m",
   "nonzero_mask",
   "paths",
   "prune",

@@ -10,6 +10,7 @@ from gsm_optax._mask_and_decay import mask_and_decay
 from gsm_optax._prune_from import zero_the_rest
 from gsm_optax._saliency import Saliency
 from gsm_optax._selection import Selection, top_saliency
+from gsm_optax._structures import Structure
 from gsm_optax._trees import Prunable
 
 
@@ -26,6 +27,7 @@ def gsm(
   smoothing: float | jax.Array | None = None,
   passive_weight_decay: optax.ScalarOrSchedule | None = None,
   prune_from: int | jax.Array | None = None,
+  structure: Structure | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Global Sparse Momentum SGD: trains a network so that all but Q weights vanish.
 
@@ -74,6 +76,8 @@ def gsm(
       with `weight_decay`. The run ends pruned; 70 % of its steps is a good time.
       Should the density fall later, so will the number of weights. ``None``, as in the
       paper, leaves pruning to `prune` after the training.
+    structure: as in `keep_top_saliency`: what is kept together, such as `channels`.
+      ``None``, as in the paper, prunes single weights.
 
   Returns:
     A transformation with the state of an `optax.chain`: a `KeepTopSaliencyState` (three
@@ -113,7 +117,9 @@ def gsm(
     <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 8.
   """
   check_not_negative("learning_rate", learning_rate)
-  selection = top_saliency(density, prunable, saliency, smoothing, prune_from)
+  selection = top_saliency(
+    density, prunable, saliency, smoothing, prune_from, structure
+  )
   links = _links(
     selection,
     momentum,
@@ -124,7 +130,7 @@ def gsm(
   )
   links.append(optax.scale_by_learning_rate(learning_rate))
   if prune_from is not None:
-    links.append(zero_the_rest(prune_from, density, prunable))
+    links.append(zero_the_rest(prune_from, density, prunable, structure))
   return optax.chain(*links)
 
 
@@ -139,6 +145,7 @@ def scale_by_gsm(
   saliency: Saliency | None = None,
   smoothing: float | jax.Array | None = None,
   passive_weight_decay: optax.ScalarOrSchedule | None = None,
+  structure: Structure | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""`gsm` without the learning rate and its sign, for chains that end with their own.
 
@@ -157,6 +164,7 @@ def scale_by_gsm(
     saliency: as in `gsm`.
     smoothing: as in `gsm`.
     passive_weight_decay: as in `gsm`.
+    structure: as in `gsm`.
 
   Returns:
     A transformation with the state of `gsm`, less the learning rate's.
@@ -174,7 +182,7 @@ def scale_by_gsm(
     [[-0. -0.]
      [-1. -1.]]
   """
-  selection = top_saliency(density, prunable, saliency, smoothing)
+  selection = top_saliency(density, prunable, saliency, smoothing, structure=structure)
   links = _links(
     selection,
     momentum,

@@ -8,15 +8,17 @@ import optax
 from gsm_optax._pruning import apply_mask
 from gsm_optax._saliency import Saliency
 from gsm_optax._selection import KeepTopSaliencyState, top_saliency
+from gsm_optax._structures import Structure
 from gsm_optax._trees import Prunable
 
 
 def keep_top_saliency(
-  density: optax.ScalarOrSchedule,
+  density: optax.ScalarOrSchedule | None = None,
   *,
   prunable: Prunable = None,
   saliency: Saliency | None = None,
   smoothing: float | jax.Array | None = None,
+  structure: Structure | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Lets the gradient reach only the weights that matter most for the current batch.
 
@@ -47,7 +49,8 @@ def keep_top_saliency(
   Args:
     density: the share of the prunable weights to keep active, in (0, 1]: a Python
       number, a scalar that may be traced, or a schedule of the step count. Values known
-      only at run time are clipped so that 1 <= Q <= n.
+      only at run time are clipped so that 1 <= Q <= n. It must be given, but for
+      `n_of_m`.
     prunable: which leaves take part, in the form of `optax.masked`'s ``mask``: a pytree
       of booleans with the structure of the params (or a prefix of it), or a callable
       from the params to one. ``None`` selects `kernels`. The others pass
@@ -63,6 +66,9 @@ def keep_top_saliency(
       prunable weight. (Dividing by :math:`1 - d^t`, as Adam does, would not change the
       order.) A saliency that is not finite leaves the average unchanged, and its
       gradient passes.
+    structure: what is active or passive together: `blocks`, `n_of_m`, `channels`, or a
+      `Structure` of your own. `density` is then the share of its units, a unit's score
+      the sum of its weights' saliencies, and Q counts units. ``None``: single weights.
 
   Returns:
     A transformation whose updates have the gradients' structure, shapes and types, and
@@ -93,7 +99,7 @@ def keep_top_saliency(
     Ding et al., `Global Sparse Momentum SGD for Pruning Very Deep Neural Networks
     <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 7.
   """
-  selection = top_saliency(density, prunable, saliency, smoothing)
+  selection = top_saliency(density, prunable, saliency, smoothing, structure=structure)
 
   def update_fn(
     updates: optax.Updates,

@@ -61,6 +61,28 @@ def kernels(params: Any) -> Any:
   return _chosen(params, (), frozenset(paths))
 
 
+def normalisations(params: Any) -> Any:
+  """Marks the scales and offsets of normalisations, recognised as by `kernels`.
+
+  Args:
+    params: any pytree.
+
+  Returns:
+    A tree with the structure of the params and a bool for each leaf.
+  """
+
+  def of_leaf(path: tuple[Any, ...], part: Any) -> Any:
+    if _is_normalisation(part):
+      return jax.tree.map(lambda _: True, part)
+    return _is_named_as_normalised(_names(path))
+
+  return jax.tree_util.tree_map_with_path(of_leaf, params, is_leaf=_is_normalisation)
+
+
+def _is_normalisation(node: Any) -> bool:
+  return _is_of_no_kernels(node, ("Norm",))
+
+
 def _chosen(node: Any, path: tuple[Any, ...], names: frozenset[tuple[str, ...]]) -> Any:
   """What of a node are kernels.
 
@@ -93,11 +115,11 @@ def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
   return tuple(names[:-1] if names[1:] and names[-1] == "value" else names)
 
 
-def _is_of_no_kernels(node: Any) -> bool:
+def _is_of_no_kernels(node: Any, types: tuple[str, ...] = TYPES) -> bool:
   """Whether a node is a module of a normalisation or an embedding, as in Equinox."""
   if isinstance(node, dict | list | tuple) or hasattr(node, "dtype"):
     return False
-  return any(kind.__name__.endswith(TYPES) for kind in type(node).__mro__)
+  return any(kind.__name__.endswith(types) for kind in type(node).__mro__)
 
 
 def _is_long(leaf: Any) -> bool:
@@ -113,13 +135,21 @@ def _is_named_otherwise(names: tuple[str, ...]) -> bool:
   if not words:
     return False
   leaf, module = words[-1], words[-2][-1] if words[1:] else ""
-  is_of_normalisation = module in NORMALISATIONS or module.endswith("norm")
   return (
     leaf[-1] in NOT_KERNELS
     or "lora" in leaf
     or (leaf == ["b"] and module == "bias")
-    or (is_of_normalisation and leaf[-1] != "kernel")
+    or _is_named_as_normalised(names)
   )
+
+
+def _is_named_as_normalised(names: tuple[str, ...]) -> bool:
+  words = [found for name in names if (found := _words(name))]
+  if len(words) < 2:
+    return False
+  leaf, module = words[-1], words[-2][-1]
+  is_of_normalisation = module in NORMALISATIONS or module.endswith("norm")
+  return is_of_normalisation and leaf[-1] != "kernel"
 
 
 def _words(name: str) -> list[str]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from gsm_optax._branches import either
-from gsm_optax._threshold import largest_nonzero
+from gsm_optax._structures import Leaves, Structure, nonzero_of, with_structure
 from gsm_optax._trees import Prunable, is_hole, prunable_tree
 
 
@@ -22,15 +22,20 @@ class PruneFromState(NamedTuple):
 
 
 def zero_the_rest(
-  step: int | jax.Array, density: optax.ScalarOrSchedule, prunable: Prunable
+  step: int | jax.Array,
+  density: optax.ScalarOrSchedule,
+  prunable: Prunable,
+  structure: Structure | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""The last link of a chain: from `step` on, updates leave Q weights and no others.
 
   .. math:: u \leftarrow M \circ u - (1 - M) \circ W
 
   with :math:`M` True for the weights that are not zero, or, if these are more than Q,
-  for the Q of greatest magnitude. It follows from the params alone: no mask is kept.
+  for the Q of greatest magnitude; with a `structure`, likewise for its units. It
+  follows from the params alone: no mask is kept.
   """
+  prunable = with_structure(prunable, structure)
 
   def init_fn(params: Any) -> PruneFromState:
     del params
@@ -43,9 +48,9 @@ def zero_the_rest(
     **extra_args: Any,
   ) -> tuple[optax.Updates, PruneFromState]:
     del extra_args
-    leaves, structure = jax.tree.flatten(updates, is_leaf=is_hole)
-    weights = structure.flatten_up_to(params)
-    chosen = structure.flatten_up_to(prunable_tree(prunable, params))
+    leaves, tree = jax.tree.flatten(updates, is_leaf=is_hole)
+    weights = tree.flatten_up_to(params)
+    chosen = tree.flatten_up_to(prunable_tree(prunable, params))
     places = [i for i, leaf in enumerate(leaves) if not is_hole(leaf) and chosen[i]]
     now = density(state.count) if callable(density) else density
 
@@ -54,7 +59,8 @@ def zero_the_rest(
     steps = [leaves[i].astype(jnp.result_type(leaves[i], weights[i])) for i in places]
 
     def pruned() -> list[Any]:
-      masks = largest_nonzero([weights[i] for i in places], now)
+      prunables = [weights[i] for i in places]
+      masks = nonzero_of(structure, Leaves(tree, places), prunables, now)
       return [
         jnp.where(mask, update, -weights[i].astype(update.dtype))
         for i, update, mask in zip(places, steps, masks, strict=True)
@@ -64,6 +70,6 @@ def zero_the_rest(
     for i, end in zip(places, ends, strict=True):
       leaves[i] = end
     count = cast(jax.Array, optax.safe_increment(state.count))
-    return jax.tree.unflatten(structure, leaves), PruneFromState(count)
+    return tree.unflatten(leaves), PruneFromState(count)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -9,12 +9,23 @@ import optax
 
 from gsm_optax._checks import is_known
 from gsm_optax._mistakes import check_is_params
-from gsm_optax._threshold import check_density, cut_off, is_nonzero, largest
+from gsm_optax._structures import (
+  Leaves,
+  Structure,
+  check_choice,
+  largest_of,
+  with_structure,
+)
+from gsm_optax._threshold import cut_off, is_nonzero
 from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
 
 
 def magnitude_mask(
-  params: Any, density: float | jax.Array, *, prunable: Prunable = None
+  params: Any,
+  density: float | jax.Array | None = None,
+  *,
+  prunable: Prunable = None,
+  structure: Structure | None = None,
 ) -> Any:
   r"""Marks the Q prunable weights of greatest magnitude in the whole model.
 
@@ -28,9 +39,11 @@ def magnitude_mask(
   Args:
     params: any pytree.
     density: the share of the prunable weights to keep, in (0, 1]. A traced value is
-      clipped so that 1 <= Q <= n.
+      clipped so that 1 <= Q <= n. It must be given, but for `n_of_m`.
     prunable: which leaves are pruned, in the form of `optax.masked`'s ``mask``.
       ``None`` selects `kernels`.
+    structure: what is kept together, as in `keep_top_saliency`: exactly Q of its units
+      are kept, those of the greatest sums of magnitudes.
 
   Returns:
     A tree with the structure of the params that holds a boolean array of each leaf's
@@ -50,9 +63,12 @@ def magnitude_mask(
     [[False  True]
      [ True False]]
   """
-  check_density(density)
+  check_choice(density, structure)
   check_is_params(params)
-  remaining = iter(largest(prunable_leaves(prunable, params), density))
+  prunable = with_structure(prunable, structure)
+  weights = prunable_leaves(prunable, params)
+  where = Leaves.of(prunable, params)
+  remaining = iter(largest_of(structure, where, weights, density))
   return jax.tree.map(
     lambda leaf, prune: next(remaining) if prune else _all_true(leaf),
     params,
@@ -131,7 +147,13 @@ def nonzero_mask(params: Any, *, prunable: Prunable = None) -> Any:
   )
 
 
-def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None) -> Any:
+def prune(
+  params: Any,
+  density: float | jax.Array | None = None,
+  *,
+  prunable: Prunable = None,
+  structure: Structure | None = None,
+) -> Any:
   """Keeps the Q prunable weights of greatest magnitude and zeroes the others.
 
   Equivalent to `apply_mask` with the mask from `magnitude_mask`, and a warning where
@@ -140,12 +162,15 @@ def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None)
 
   Args:
     params: any pytree.
-    density: the share of the prunable weights to keep, in (0, 1]; may be traced.
+    density: the share of the prunable weights to keep, in (0, 1]; may be traced. It
+      must be given, but for `n_of_m`.
     prunable: as in `gsm`.
+    structure: as in `gsm`. All weights of the units that are not kept become zero; with
+      `channels`, `shrink` then takes them out.
 
   Returns:
-    A tree like `params` with exactly Q non-zero prunable weights, or fewer if fewer
-    were non-zero to begin with.
+    A tree like `params` with exactly Q non-zero prunable weights, or units, or fewer if
+    fewer were non-zero to begin with.
 
   Raises:
     ValueError: as in `magnitude_mask`.
@@ -161,7 +186,8 @@ def prune(params: Any, density: float | jax.Array, *, prunable: Prunable = None)
     [[ 0. -3.]
      [ 2.  0.]]
   """
-  mask = magnitude_mask(params, density, prunable=prunable)
+  mask = magnitude_mask(params, density, prunable=prunable, structure=structure)
+  prunable = with_structure(prunable, structure)
   leaves = prunable_leaves(prunable, params)
   if all(map(is_known, leaves)) and is_known(density):
     chosen = jax.tree.leaves(prunable_tree(prunable, params))

@@ -10,13 +10,22 @@ import optax
 from gsm_optax._branches import either
 from gsm_optax._checks import check_step
 from gsm_optax._saliency import Saliency, Scoring, check_smoothing
-from gsm_optax._threshold import (
-  check_density,
-  find_threshold,
-  largest_nonzero,
-  reaches,
+from gsm_optax._structures import (
+  Leaves,
+  Structure,
+  check_choice,
+  count_units,
+  nonzero_of,
+  top_of,
+  with_structure,
 )
-from gsm_optax._trees import Prunable, is_hole, match, prunable_leaves, prunable_tree
+from gsm_optax._trees import (
+  Prunable,
+  is_hole,
+  match,
+  prunable_leaves,
+  prunable_tree,
+)
 
 
 class KeepTopSaliencyState(NamedTuple):
@@ -51,21 +60,23 @@ class Selection(NamedTuple):
 
 
 def top_saliency(
-  density: optax.ScalarOrSchedule,
+  density: optax.ScalarOrSchedule | None,
   prunable: Prunable,
   saliency: Saliency | None,
   smoothing: float | jax.Array | None,
   prune_from: int | jax.Array | None = None,
+  structure: Structure | None = None,
 ) -> Selection:
   """Selects the Q weights of greatest saliency; arguments as in `keep_top_saliency`.
 
   From the step `prune_from` on it selects the weights that are not zero, or, if these
   are more than Q, the Q of greatest magnitude.
   """
-  check_density(density)
+  check_choice(density, structure)
   check_smoothing(smoothing)
   check_step("prune_from", prune_from)
   scoring = Scoring.by(saliency, smoothing)
+  prunable = with_structure(prunable, structure)
 
   def init(params: Any) -> KeepTopSaliencyState:
     leaves = jax.tree.leaves(params)
@@ -73,8 +84,12 @@ def top_saliency(
     # without leaves, or whose leaves are not arrays.
     is_placeholder = not any(hasattr(leaf, "shape") for leaf in leaves)
     if not is_placeholder:
-      n = sum(leaf.size for leaf in prunable_leaves(prunable, params))
-      check_density(density, n)
+      found = prunable_leaves(prunable, params)
+      if structure is None:
+        n = sum(leaf.size for leaf in found)
+      else:
+        n = count_units(structure, Leaves.of(prunable, params), found)
+      check_choice(density, structure, n)
     average = None
     if smoothing is not None:
       average = params if is_placeholder else _zeros_for(prunable, params)
@@ -93,10 +108,11 @@ def top_saliency(
         "The saliency of a weight is |gradient * weight|: pass the params too, as in"
         " `update(gradients, state, params)`."
       )
-    leaves, structure = jax.tree.flatten(gradients, is_leaf=is_hole)
-    weights = structure.flatten_up_to(params)
-    chosen = structure.flatten_up_to(prunable_tree(prunable, params))
+    leaves, tree = jax.tree.flatten(gradients, is_leaf=is_hole)
+    weights = tree.flatten_up_to(params)
+    chosen = tree.flatten_up_to(prunable_tree(prunable, params))
     places = [i for i, leaf in enumerate(leaves) if not is_hole(leaf) and chosen[i]]
+    where = Leaves(tree, places)
     prunables = prunable_leaves(True, [weights[i] for i in places])
     averages = [None] * len(leaves)
     if smoothing is not None:
@@ -109,12 +125,11 @@ def top_saliency(
         for i, weight in zip(places, prunables, strict=True)
       ]
       operands = [arrays for arrays, _ in scored]
-      threshold, passes = find_threshold(operands, scoring.score, now, state.threshold)
-      masks = [reaches(scoring.score(*arrays), threshold) for arrays in operands]
-      return masks, threshold, passes, [average for _, average in scored]
+      top = top_of(structure, where, operands, scoring.score, now, state.threshold)
+      return *top, [average for _, average in scored]
 
     def by_magnitude() -> Any:
-      masks = largest_nonzero(prunables, now)
+      masks = nonzero_of(structure, where, prunables, now)
       passes = jnp.zeros_like(state.passes)
       return masks, state.threshold, passes, [averages[i] for i in places]
 
@@ -128,11 +143,11 @@ def top_saliency(
     for i, mask, average in zip(places, masks, new_averages, strict=True):
       active[i] = mask
       averages[i] = average
-    return jax.tree.unflatten(structure, active), KeepTopSaliencyState(
+    return tree.unflatten(active), KeepTopSaliencyState(
       cast(jax.Array, optax.safe_increment(state.count)),
       threshold,
       passes,
-      None if smoothing is None else jax.tree.unflatten(structure, averages),
+      None if smoothing is None else tree.unflatten(averages),
     )
 
   return Selection(init, update)

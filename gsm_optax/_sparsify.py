@@ -10,6 +10,7 @@ from gsm_optax._checks import known_number
 from gsm_optax._pruning import apply_mask
 from gsm_optax._saliency import Saliency
 from gsm_optax._selection import KeepTopSaliencyState, top_saliency
+from gsm_optax._structures import Structure
 from gsm_optax._trees import Prunable, is_hole
 
 
@@ -36,6 +37,7 @@ def sparsify(
   select_by: Literal["gradient", "update"] = "gradient",
   mask_gradient: bool = False,
   prune_from: int | jax.Array | None = None,
+  structure: Structure | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Trains with any optimizer so that all but Q weights vanish.
 
@@ -82,6 +84,7 @@ def sparsify(
     mask_gradient: whether the optimizer sees the gradient of the active weights alone,
       with zeros for the others. It cannot where weights are selected by its update.
     prune_from: the step from which on weights are zero, as in `gsm`.
+    structure: what is kept together, as in `keep_top_saliency`.
 
   Returns:
     A transformation with a `SparsifyState`, that passes on extra arguments.
@@ -112,7 +115,9 @@ def sparsify(
       f" {optimizer!r}."
     )
   _check(passive_weight_decay, select_by, mask_gradient, prune_from)
-  selection = top_saliency(density, prunable, saliency, smoothing, prune_from)
+  selection = top_saliency(
+    density, prunable, saliency, smoothing, prune_from, structure
+  )
   inner = optax.with_extra_args_support(optimizer)
 
   def init_fn(params: Any) -> SparsifyState:

@@ -146,6 +146,12 @@ def _same_places(tree: Any, other: Any) -> bool:
   )
 
 
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+  """The names of a tree's leaves, and the leaves."""
+  found = jax.tree_util.tree_leaves_with_path(tree)
+  return [(path_name(path), leaf) for path, leaf in found]
+
+
 def path_name(path: tuple[Any, ...]) -> str:
   """A path of keys, attributes and indices as a name, such as ``Dense_0/kernel``."""
   return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -9,6 +9,9 @@ import tyro
 from experiments.train.augmentation import Augmentation
 from experiments.train.optimizers import SGD, Optimizer
 from experiments.train.schedules import Cosine, Schedule
+from experiments.train.structures import Structure, Weights
+
+SINGLE = Weights()
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Recipe:
   """Steps between checkpoints within an epoch, where it is trained step by step."""
   reestimate: bool = False
   """Estimate BatchNorm's statistics anew after pruning; report both accuracies."""
+  structure: Structure = SINGLE
+  """What is kept together."""
 
 
 NO_BASE = Phase(0, SGD(), Cosine(0.1))
@@ -75,9 +80,10 @@ def describe(value: Any) -> Any:
   """JSON: a dataclass becomes an object, with its class where there are several."""
   if is_dataclass(value) and not isinstance(value, type):
     kind = {} if isinstance(value, PLAIN) else {"kind": type(value).__name__}
-    return kind | {
-      part.name: describe(getattr(value, part.name)) for part in fields(value)
-    }
+    parts = {part.name: getattr(value, part.name) for part in fields(value)}
+    if parts.get("structure") == SINGLE:
+      del parts["structure"]  # which recipes did not have at first
+    return kind | {name: describe(part) for name, part in parts.items()}
   if isinstance(value, dict):
     return {str(name): describe(part) for name, part in value.items()}
   if isinstance(value, list | tuple):

@@ -59,8 +59,16 @@ class MagnitudeJob(Job):
     return self.out or Path("runs") / name
 
 
-def masks(params: Any, density: float) -> dict[str, Any]:
-  """The weights that each way keeps; True for what is not prunable."""
+def masks(
+  params: Any, density: float, units: gsm_optax.Structure | None = None
+) -> dict[str, Any]:
+  """The weights that each way keeps; True for what is not prunable.
+
+  Of whole units there is no uniform way.
+  """
+  of_model = gsm_optax.magnitude_mask(params, density, structure=units)
+  if units is not None:
+    return {"global": of_model}
   uniform = jax.tree.map(
     lambda leaf, is_kernel: (
       gsm_optax.magnitude_mask(leaf, density, prunable=True)
@@ -70,7 +78,7 @@ def masks(params: Any, density: float) -> dict[str, Any]:
     params,
     kernel_mask(params),
   )
-  return {"global": gsm_optax.magnitude_mask(params, density), "uniform": uniform}
+  return {"global": of_model, "uniform": uniform}
 
 
 def base_folder(job: MagnitudeJob) -> Path:
@@ -109,7 +117,7 @@ def run(job: MagnitudeJob) -> dict[str, Any]:
     if job.gradual:
       ways["gradual"], wall["gradual"] = prune_gradually(setup, start, job.fall)
     else:
-      for name, mask in masks(start.params, job.recipe.density).items():
+      for name, mask in masks(start.params, job.recipe.density, setup.units).items():
         ways[name], wall[name] = prune_and_retrain(setup, name, mask, start)
     results = {
       "preset": job.preset,
@@ -142,7 +150,7 @@ def prune_and_retrain(
 ) -> tuple[dict[str, Any], float]:
   """What one way to prune the base model gives, and the seconds of its retraining."""
   pruned = gsm_optax.apply_mask(start.params, mask)
-  report = gsm_optax.sparsity_report(pruned)
+  report = gsm_optax.sparsity_report(pruned, structure=setup.units)
   stage = setup.masked_stage(name, mask, setup.job.recipe.gsm.epochs)
   outcome = setup.train_part(stage, Start(pruned, start.batch_stats))
   evaluate = make_evaluate(setup.model, setup.data, batch_mesh())
@@ -167,7 +175,7 @@ def prune_gradually(
   outcome = setup.train_part(
     setup.stage("gradual", phase), Start(start.params, start.batch_stats)
   )
-  report = gsm_optax.sparsity_report(outcome.params)
+  report = gsm_optax.sparsity_report(outcome.params, structure=setup.units)
   evaluate = make_evaluate(setup.model, setup.data, batch_mesh())
   (retrained,) = evaluate([(outcome.params, outcome.batch_stats)])
   return _retrained(retrained, report), sum(outcome.wall_seconds.values())
@@ -180,7 +188,11 @@ def _retrained(accuracy: Accuracy, report: gsm_optax.SparsityReport) -> dict[str
     "retrained_test_loss": accuracy.loss,
     "compression_ratio": report.compression_ratio,
     "num_kept": report.kept,
-    "layers": report.to_dict()["layers"],
+    **{
+      key: part
+      for key, part in report.to_dict().items()
+      if key in ("layers", "units", "totals")
+    },
   }
 
 

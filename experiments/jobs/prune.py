@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from rich.table import Table
 
 import gsm_optax
@@ -53,9 +54,10 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
       if warning := vanishing_warning(left):
         display.say(f"Warning: {warning}")
     outcome = setup.train(setup.folder, stages, display, start)
-    mask = gsm_optax.magnitude_mask(outcome.params, recipe.density)
+    units = setup.units
+    mask = gsm_optax.magnitude_mask(outcome.params, recipe.density, structure=units)
     pruned = gsm_optax.apply_mask(outcome.params, mask)
-    report = gsm_optax.sparsity_report(pruned)
+    report = gsm_optax.sparsity_report(pruned, structure=units)
     statistics = {"batch_stats": outcome.batch_stats}
     if recipe.reestimate:
       statistics["reestimated_batch_stats"] = reestimated(setup, outcome, pruned)
@@ -73,6 +75,7 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
       "passive_shrinkage": left,
       "layers": report.to_dict()["layers"],
       "empty_layers": list(report.empty_layers),
+      **of_units(setup, outcome.params, pruned, report),
       "shrunk": shrunk_network(setup, pruned, outcome.batch_stats, display),
       **speed(setup, stages, outcome),
       **setup.environment,
@@ -90,6 +93,26 @@ def run(job: Job, shows: bool = True) -> dict[str, Any]:
   if is_first_process() and shows:
     _show(results, report, display, job)
   return results
+
+
+def of_units(
+  setup: Setup, params: Any, pruned: Any, report: gsm_optax.SparsityReport
+) -> dict[str, Any]:
+  """How many units of a structure are left, and how small the others were before."""
+  if setup.structure is None:
+    return {}
+  described = report.to_dict()
+  result = {key: described.get(key, []) for key in ("units", "totals")}
+  if setup.structure.structure.kept_of_last_axis is not None:
+    return result  # no unit competes with all others
+  norms = setup.structure.unit_norms(params)
+  is_kept = setup.structure.unit_norms(pruned) > 0
+  result["unit_norms"] = {
+    "median_kept": float(np.median(norms[is_kept])),
+    "least_kept": float(np.min(norms[is_kept])),
+    "greatest_removed": float(np.max(norms[~is_kept], initial=0)),
+  }
+  return result
 
 
 def shrunk_network(

@@ -21,7 +21,7 @@ def report_figure(records: list[dict[str, Any]], results: dict[str, Any]) -> Fig
   shrunk = results.get("shrunk")
   figure = Figure(figsize=(20 if shrunk else 15, 4.6), layout="constrained")
   panels = figure.subplots(1, 4 if shrunk else 3)
-  _magnitudes(panels[0], records)
+  _magnitudes(panels[0], records, of_units="unit_norms" in results)
   _densities(panels[1], results)
   _accuracies(panels[2], records, results)
   if shrunk:
@@ -33,10 +33,11 @@ def report_figure(records: list[dict[str, Any]], results: dict[str, Any]) -> Fig
   return figure
 
 
-def _magnitudes(axes: Axes, records: list[dict[str, Any]]) -> None:
-  axes.set_title("Size of the weights: the passive ones leave")
+def _magnitudes(axes: Axes, records: list[dict[str, Any]], of_units: bool) -> None:
+  what, size = ("units", "norm") if of_units else ("weights", "|w|")
+  axes.set_title(f"Size of the {what}: the passive ones leave")
   axes.set_xlabel("epoch")
-  axes.set_ylabel("$\\log_{10}|w|$")
+  axes.set_ylabel(f"$\\log_{{10}}$ {size}" if of_units else "$\\log_{10}|w|$")
   epochs = np.array([record["total_epochs"] for record in records])
   histogram = records[0]["log10_magnitude"]
   counts = np.array([record["log10_magnitude"]["counts"] for record in records])
@@ -54,10 +55,10 @@ def _magnitudes(axes: Axes, records: list[dict[str, Any]]) -> None:
     cmap="viridis_r",
     rasterized=True,
   )
-  axes.figure.colorbar(mesh, ax=axes, label="number of weights (lowest row: all below)")
+  axes.figure.colorbar(mesh, ax=axes, label=f"number of {what} (lowest row: all below)")
   at_q = np.array([record["magnitude_at_q"] for record in records])
   with np.errstate(divide="ignore"):
-    axes.plot(epochs, np.log10(at_q), color="crimson", label="|w| at rank Q")
+    axes.plot(epochs, np.log10(at_q), color="crimson", label=f"{size} at rank Q")
   axes.set_ylim(histogram["lowest"], histogram["highest"])
   _mark_gsm(axes, records)
   axes.legend(loc="lower left")

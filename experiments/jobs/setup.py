@@ -31,6 +31,7 @@ from experiments.run.surroundings import surroundings
 from experiments.train.devices import is_first_process
 from experiments.train.optimizers import Task
 from experiments.train.pruners import GSM
+from experiments.train.structures import Built
 
 OF_BASE = "data,model,seed,batch_size,base"
 """What a base model depends on."""
@@ -47,6 +48,7 @@ class Setup:
     folder: where its files go.
     environment: of the code that runs, whatever is edited meanwhile.
     deadline: the `time.monotonic` after which to stop.
+    structure: what is kept together in the network; single weights without.
   """
 
   job: Job
@@ -55,6 +57,12 @@ class Setup:
   folder: RunFolder
   environment: dict[str, Any]
   deadline: float | None
+  structure: Built | None = None
+
+  @property
+  def units(self) -> gsm_optax.Structure | None:
+    """What the library is told of the structure."""
+    return self.structure.structure if self.structure else None
 
   @property
   def steps_per_epoch(self) -> int:
@@ -72,7 +80,7 @@ class Setup:
     """What the phase's optimizer is built for."""
     schedule = phase.schedule.build(phase.epochs, self.steps_per_epoch)
     density = self.job.recipe.density
-    return Task(schedule, density, self.steps_per_epoch, phase.epochs)
+    return Task(schedule, density, self.steps_per_epoch, phase.epochs, self.units)
 
   def masked_stage(self, name: str, mask: Any, epochs: int) -> Stage:
     """As under GSM, but by the base model's optimizer, with the mask's zeros held."""
@@ -96,6 +104,7 @@ class Setup:
       display,
       start,
       self.deadline,
+      self.structure,
     )
     return train(run)
 
@@ -133,7 +142,8 @@ def set_up(
   data = load_data(recipe, job.data_dir)
   shape, classes = data.image_shape, data.num_classes
   model = models.load(recipe.model.name, shape, classes, recipe.model.options)
-  check_density(recipe, model)
+  structure = build_structure(recipe, model, shape)
+  check_density(recipe, model, structure)
   for source in (*sources, *([job.base] if job.base else [])):
     finished(source)
     if job.folder.resolve() in (source.resolve(), *source.resolve().parents):
@@ -146,7 +156,7 @@ def set_up(
   with folder.opened(job.resume) as replaces:
     if replaces and not job.quiet:
       print(f"Running anew what is finished in {job.folder}.", flush=True)
-    yield Setup(job, data, model, folder, surroundings(), job.deadline)
+    yield Setup(job, data, model, folder, surroundings(), job.deadline, structure)
 
 
 def load_data(recipe: Recipe, data_dir: Path | None) -> Dataset:
@@ -166,8 +176,18 @@ def load_data(recipe: Recipe, data_dir: Path | None) -> Dataset:
   return data
 
 
-def check_density(recipe: Recipe, model: Model) -> None:
-  """Raises a ConfigError for a density of less than one weight."""
+def build_structure(
+  recipe: Recipe, model: Model, image_shape: tuple[int, ...]
+) -> Built | None:
+  """What a recipe keeps together in a network; ``None``: single weights."""
+  try:
+    return recipe.structure.build(model, image_shape)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+
+
+def check_density(recipe: Recipe, model: Model, built: Built | None) -> None:
+  """Raises a ConfigError for a density of less than one weight, or unit."""
   params, _ = jax.eval_shape(model.init, jax.random.key(0))
   densities = [recipe.density]
   optimizer = recipe.gsm.optimizer
@@ -175,7 +195,8 @@ def check_density(recipe: Recipe, model: Model) -> None:
     densities.append(recipe.density * optimizer.active_share)
   for density in densities:
     try:
-      gsm_optax.keep_top_saliency(density).init(params)
+      structure = built.structure if built else None
+      gsm_optax.keep_top_saliency(density, structure=structure).init(params)
     except ValueError as error:
       raise ConfigError(str(error)) from error
 

@@ -81,7 +81,8 @@ class _Training:
     probe = next(iter(data.epoch(jax.random.key(0), recipe.batch_size, last)))
     evaluate = make_evaluate(model, data, self.mesh)
     self.measure = make_measure(
-      *(model, data, recipe.density, on_devices(probe, self.mesh), evaluate)
+      *(model, data, recipe.density, on_devices(probe, self.mesh), evaluate),
+      structure=run.structure,
     )
     init_key, self.order_key = jax.random.split(jax.random.key(recipe.seed))
     start = run.start or Start(*model.init(init_key))

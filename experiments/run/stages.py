@@ -13,6 +13,7 @@ from experiments.models import Model
 from experiments.run.folder import RunFolder
 from experiments.run.recording import Display
 from experiments.train.augmentation import Augmentation
+from experiments.train.structures import Built
 
 
 class Stage(NamedTuple):
@@ -62,6 +63,8 @@ class Run:
   start: Start | None = None
   deadline: float | None = None
   """The `time.monotonic` after which to stop, at the end of an epoch."""
+  structure: Built | None = None
+  """What is kept together; single weights without."""
 
   def epochs_before(self, index: int) -> int:
     """Epochs of all stages before one."""

@@ -11,7 +11,7 @@ import jax
 
 from experiments import models
 from experiments.configs.recipe import Recipe, stretched
-from experiments.jobs.setup import load_data
+from experiments.jobs.setup import build_structure, load_data
 from experiments.studies.study import Entry
 from experiments.train.epoch import is_quick_in_a_loop, make_train_epoch
 from experiments.train.optimizers import Task
@@ -38,7 +38,10 @@ def images_per_second(recipe: Recipe, data_dir: Path | None) -> float:
   steps = data.train_size // recipe.batch_size
   phase = recipe.gsm
   schedule = phase.schedule.build(phase.epochs, steps)
-  tx = phase.optimizer.build(Task(schedule, recipe.density, steps, phase.epochs))
+  built = build_structure(recipe, model, data.image_shape)
+  structure = built.structure if built else None
+  task = Task(schedule, recipe.density, steps, phase.epochs, structure)
+  tx = phase.optimizer.build(task)
   step = make_augmented_step(model, tx, data, phase.augmentation)
   scans = is_quick_in_a_loop(model, data.image_shape)
   epoch = make_train_epoch(step, data, recipe.batch_size, scans)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import optax
 
+import gsm_optax
 from experiments.train.kernels import kernel_mask
 
 
@@ -22,12 +23,14 @@ class Task(NamedTuple):
     density: the share of the prunable weights to keep in the end.
     steps_per_epoch: how many steps an epoch has.
     epochs: how many there are.
+    structure: what is kept together; ``None``: single weights.
   """
 
   learning_rate: optax.Schedule
   density: float
   steps_per_epoch: int
   epochs: int
+  structure: gsm_optax.Structure | None = None
 
   def steps(self, share: float | None = None) -> int:
     """How many there are until a share of all is done; of all without one."""

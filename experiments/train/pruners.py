@@ -64,6 +64,7 @@ class GSM(Optimizer):
       smoothing=self.smoothing,
       passive_weight_decay=self.passive_weight_decay,
       prune_from=None if self.prune_from is None else task.steps(self.prune_from),
+      structure=task.structure,
     )
 
   def share_left(self, task: Task) -> float | None:
@@ -103,6 +104,7 @@ class Sparsify(Optimizer):
       select_by=self.select_by,
       mask_gradient=self.mask_gradient,
       prune_from=None if self.prune_from is None else task.steps(self.prune_from),
+      structure=task.structure,
     )
 
   def _shrinkage(self, task: Task) -> optax.Schedule:
@@ -157,7 +159,10 @@ class Gradual(Optimizer):
       return cubic(jnp.where(step < steps, step // self.every * self.every, step))
 
     return gsm_optax.sparsify(
-      *(self.optimizer.build(task), density), mask_gradient=True, prune_from=0
+      *(self.optimizer.build(task), density),
+      mask_gradient=True,
+      prune_from=0,
+      structure=task.structure,
     )
 
 

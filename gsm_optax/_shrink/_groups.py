@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsm_optax._shrink._reasons import reasons
-from gsm_optax._shrink._trace import ApplyFn, trace, walk
+from gsm_optax._shrink._trace import ApplyFn, Traced, Walk, trace, walk
 from gsm_optax._shrink._units import Units
 
 
@@ -81,6 +81,14 @@ def channel_groups(apply_fn: ApplyFn, params: Any, *inputs: Any) -> ChannelGroup
   traced = trace(apply_fn, params, inputs)
   units = Units()
   found = walk(traced, units)
+  groups = tuple(group for group, _ in groups_of(traced, units, found))
+  return ChannelGroups(groups, reasons(units, traced, found.params))
+
+
+def groups_of(
+  traced: Traced, units: Units, found: Walk
+) -> list[tuple[ChannelGroup, list[int]]]:
+  """The groups of a function, each with its units in the order of their numbers."""
   # Where each unit is: the axes, and the positions on them.
   places: dict[int, dict[tuple[str, int], list[int]]] = defaultdict(dict)
   lengths: dict[tuple[str, int], int] = {}
@@ -93,11 +101,11 @@ def channel_groups(apply_fn: ApplyFn, params: Any, *inputs: Any) -> ChannelGroup
   kinds: dict[Any, list[int]] = defaultdict(list)
   for unit, where in places.items():
     kinds[units.family(unit), tuple(where)].append(unit)
-  groups: list[ChannelGroup] = []
+  groups: list[tuple[ChannelGroup, list[int]]] = []
   for (_, axes), members in kinds.items():
     numbers = {place: np.full(lengths[place], -1) for place in axes}
     for index, unit in enumerate(members):
       for place, positions in places[unit].items():
         numbers[place][positions] = index
-    groups.append(ChannelGroup(len(members), numbers))
-  return ChannelGroups(tuple(groups), reasons(units, traced, found.params))
+    groups.append((ChannelGroup(len(members), numbers), members))
+  return groups

@@ -12,9 +12,10 @@ from gsm_optax._threshold._largest import (
   largest_nonzero,
 )
 from gsm_optax._threshold._quota import check_density
-from gsm_optax._threshold._scores import varying_axes
+from gsm_optax._threshold._scores import Leaf, signed_pattern, varying_axes
 
 __all__ = [
+  "Leaf",
   "check_density",
   "count_nonzero",
   "cut_off",
@@ -24,5 +25,6 @@ __all__ = [
   "largest",
   "largest_nonzero",
   "reaches",
+  "signed_pattern",
   "varying_axes",
 ]

@@ -12,13 +12,14 @@ from experiments.train.measures import (
   empty_history,
   log10_histogram,
   make_measure,
+  sizes,
 )
 from experiments.train.step import TrainState
 
 
 def test_the_histogram_counts_every_prunable_weight_once():
   params = {"kernel": np.array([[0.0, 1e-30], [0.5, -20.0]]), "bias": np.ones(7)}
-  histogram = log10_histogram(params)
+  histogram = log10_histogram(sizes(params))
   counts = np.array(histogram["counts"])
   assert counts.sum() == 4
   assert counts[0] == 2

@@ -1,0 +1,186 @@
+"""Whole units, blocks and groups: what is found, and what it costs.
+
+Each recipe beside its opponents, which have the same epochs and batches: *uniform*, a
+network that is thinner everywhere and has as many multiply-adds, trained from scratch
+without pruning; *gradual*, under which the units of least norm go step by step; *one
+shot*, which removes the units of least norm of the base model, and trains what is left.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from experiments.configs import recipes
+from experiments.markdown import MISSING, table
+from experiments.studies.opponents import DENSE
+from experiments.studies.results import (
+  Result,
+  Results,
+  mean,
+  of_all_seeds,
+  read,
+  standard_error,
+)
+from experiments.studies.study import Entry, Study
+from experiments.train.optimizers import SGD
+from experiments.train.pruners import GradualMagnitude
+from experiments.train.structures import Weights
+
+SEEDS = range(3)
+
+THINNER = 11
+"""Width of the uniform ResNet-20 with half of the multiply-adds of one of width 16."""
+
+PLAIN: dict[str, Any] = {"structure": Weights()}
+
+
+def dense(preset: str) -> dict[str, Any]:
+  """The same training without pruning."""
+  peak = 2 * recipes()[preset].gsm.schedule.peak
+  return {
+    **PLAIN,
+    "density": 1.0,
+    "gsm.optimizer": SGD(weight_decay=5e-4),
+    "gsm.schedule": replace(recipes()[preset].gsm.schedule, peak=peak),
+  }
+
+
+def gradual(preset: str) -> dict[str, Any]:
+  """The units of least norm go, over 60 % of the epochs."""
+  phase = recipes()[preset].gsm
+  return {
+    "gsm.optimizer": GradualMagnitude(0.6 * phase.epochs, weight_decay=5e-4),
+    "gsm.schedule": replace(phase.schedule, peak=2 * phase.schedule.peak),
+  }
+
+
+THIN = {"model.options": {"depth": 20, "width": THINNER}}
+
+
+class Method(NamedTuple):
+  """One way to train and prune.
+
+  Attributes:
+    label: in words.
+    preset: its recipe.
+    numbers: what is changed of that.
+    job: what is done.
+  """
+
+  label: str
+  preset: str
+  numbers: dict[str, Any] = {}  # noqa: RUF012
+  job: Literal["prune", "magnitude"] = "prune"
+
+
+METHODS = {
+  "digits-units": Method("a quarter of the units", "digits-units"),
+  "digits-one-shot": Method("one shot, retrained", "digits-units", job="magnitude"),
+  "lenet5-units": Method("filters and units", "lenet5-units"),
+  "lenet5-gradual": Method("gradual", "lenet5-units", gradual("lenet5-units")),
+  "lenet5-dense": Method("dense", "lenet5-units", dense("lenet5-units")),
+  "lenet300-2of4": Method("two of four", "lenet300-2of4"),
+  "lenet300-dense": Method("dense", "lenet300-fast", dense("lenet300-fast")),
+  "lenet300-blocks": Method("blocks of 4×1, 20×", "lenet300-blocks"),
+  "lenet300-weights": Method("single weights, 20×", "lenet300-blocks", PLAIN),
+  "resnet20-units": Method("half of the multiply-adds", "resnet20-units"),
+  "resnet20-uniform": Method("uniform", "resnet20-small", {**DENSE, **THIN}),
+}
+"""By the names of their entries."""
+
+
+def entries() -> list[Entry]:
+  """All runs."""
+  return [
+    Entry(f"{name}-{seed}", each.preset, {"seed": seed, **each.numbers}, each.job)
+    for seed in SEEDS
+    for name, each in METHODS.items()
+  ]
+
+
+def tables(folder: Path) -> dict[str, str]:
+  """Both tables by their names in the pages."""
+  results = read(folder)
+  return {
+    "structures": methods_table(results),
+    "structures-found": found_table(results),
+  }
+
+
+GROUPS = {
+  "digits": "digits, 64-300-100-10, a quarter of the units",
+  "lenet5": "MNIST, LeNet-5",
+  "lenet300": "MNIST, LeNet-300-100",
+  "resnet20": "CIFAR-10 at 16×16, ResNet-20",
+}
+"""What the first words of names stand for."""
+
+
+def methods_table(results: Results) -> str:
+  """Accuracies, and the multiply-adds of the network that is left."""
+  rows: list[list[str]] = []
+  for name, method in METHODS.items():
+    runs = of_all_seeds(results, name)
+    row = [GROUPS[name.partition("-")[0]], method.label]
+    rows.append([*row, *(_cells(runs) if runs else [MISSING, "", "", ""])])
+  headings = ["", "", "before training", "accuracy, %", "multiply-adds", "seeds"]
+  return table(headings, rows)
+
+
+def _cells(runs: Sequence[Result]) -> list[str]:
+  accuracy = "retrained_accuracy" if "global" in runs[0] else "pruned_accuracy"
+  flat = [run.get("global", run) for run in runs]
+  error = standard_error(flat, accuracy)
+  base = mean(runs, "base_accuracy")
+  left = [_multiply_adds(run) for run in flat]
+  return [
+    f"{base:.2f}" if base > 20 else "",  # an untrained network's
+    f"**{mean(flat, accuracy):.2f}**" + (f" ± {error}" if error else ""),
+    f"{statistics.mean(left):,.0f}" if all(left) else "",
+    str(len(runs)),
+  ]
+
+
+def _multiply_adds(run: Result) -> int:
+  """Of the network without what is zero."""
+  totals = run.get("totals")
+  if totals:
+    return totals["multiply-adds"][1]
+  found = run.get("shrunk")
+  return found["multiply_adds"][0] if found else 0
+
+
+def found_table(results: Results) -> str:
+  """What the structured runs found, and how surely."""
+  rows: list[list[str]] = []
+  for name, method in METHODS.items():
+    for run in of_all_seeds(results, name)[:1]:
+      if "units" not in run or method.numbers:
+        continue
+      norms, found = run.get("unit_norms"), run["shrunk"]
+      units = [f"{each['kept']} of {each['size']}" for each in run["units"]]
+      rows.append(
+        [
+          f"`{run['preset']}`",
+          method.label,
+          ", ".join(units) if len(units) < 5 else "",
+          f"{norms['greatest_removed'] / norms['median_kept']:.0e}" if norms else "",
+          f"{abs(run['gsm_accuracy'] - run['pruned_accuracy']):.2f}",
+          *(
+            f"{before / after:.1f}×"
+            for before, after in (found["weights"], found["multiply_adds"])
+          ),
+          *(
+            f"{times[0] / times[1]:.1f}×" if times else ""
+            for times in (found["seconds"].get(batch) for batch in ("1", "32", "1000"))
+          ),
+        ]
+      )
+  headings = ["recipe", "", "units kept", "greatest removed norm / median kept"]
+  headings += ["lost by pruning, points", "numbers", "multiply-adds"]
+  return table([*headings, "batch 1", "batch 32", "batch 1000"], rows or [[MISSING]])
+
+
+STUDY = Study(entries(), tables)
