@@ -8,13 +8,11 @@ shot*, which removes the units of least norm of the base model, and trains what 
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from experiments.configs import recipes
 from experiments.markdown import MISSING, table
-from experiments.studies.opponents import DENSE
+from experiments.studies.opponents import DENSE, gradual
 from experiments.studies.results import (
   Result,
   Results,
@@ -25,7 +23,6 @@ from experiments.studies.results import (
 )
 from experiments.studies.study import Entry, Study
 from experiments.train.optimizers import SGD
-from experiments.train.pruners import GradualMagnitude
 from experiments.train.structures import Weights
 
 SEEDS = range(3)
@@ -36,23 +33,14 @@ THINNER = 11
 PLAIN: dict[str, Any] = {"structure": Weights()}
 
 
-def dense(preset: str) -> dict[str, Any]:
-  """The same training without pruning."""
-  peak = 2 * recipes()[preset].gsm.schedule.peak
+def dense(peak: float) -> dict[str, Any]:
+  """The same training without pruning, from a learning rate."""
+  optimizer = SGD(weight_decay=5e-4)
   return {
     **PLAIN,
     "density": 1.0,
-    "gsm.optimizer": SGD(weight_decay=5e-4),
-    "gsm.schedule": replace(recipes()[preset].gsm.schedule, peak=peak),
-  }
-
-
-def gradual(preset: str) -> dict[str, Any]:
-  """The units of least norm go, over 60 % of the epochs."""
-  phase = recipes()[preset].gsm
-  return {
-    "gsm.optimizer": GradualMagnitude(0.6 * phase.epochs, weight_decay=5e-4),
-    "gsm.schedule": replace(phase.schedule, peak=2 * phase.schedule.peak),
+    "gsm.optimizer": optimizer,
+    "gsm.schedule.peak": peak,
   }
 
 
@@ -79,10 +67,10 @@ METHODS = {
   "digits-units": Method("a quarter of the units", "digits-units"),
   "digits-one-shot": Method("one shot, retrained", "digits-units", job="magnitude"),
   "lenet5-units": Method("filters and units", "lenet5-units"),
-  "lenet5-gradual": Method("gradual", "lenet5-units", gradual("lenet5-units")),
-  "lenet5-dense": Method("dense", "lenet5-units", dense("lenet5-units")),
+  "lenet5-gradual": Method("gradual", "lenet5-units", gradual(10)),
+  "lenet5-dense": Method("dense", "lenet5-units", dense(0.1)),
   "lenet300-2of4": Method("two of four", "lenet300-2of4"),
-  "lenet300-dense": Method("dense", "lenet300-fast", dense("lenet300-fast")),
+  "lenet300-dense": Method("dense", "lenet300-fast", dense(0.1)),
   "lenet300-blocks": Method("blocks of 4×1, 20×", "lenet300-blocks"),
   "lenet300-weights": Method("single weights, 20×", "lenet300-blocks", PLAIN),
   "resnet20-units": Method("half of the multiply-adds", "resnet20-units"),
