@@ -39,11 +39,12 @@ def blocks(shape: Sequence[int], *, score: Literal["sum", "mean"] = "sum") -> St
     >>> import jax.numpy as jnp
     >>> import gsm_optax
     >>> weights = jnp.array([[1.0, 2.0], [0.0, 2.0], [3.0, 0.0], [1.0, 1.0]])
-    >>> print(gsm_optax.prune(weights, 0.5, structure=gsm_optax.blocks((2, 1))))
-    [[0. 2.]
-     [0. 2.]
-     [3. 0.]
-     [1. 0.]]
+    >>> structure = gsm_optax.blocks((2, 1))
+    >>> print(gsm_optax.magnitude_mask(weights, 0.5, structure=structure))
+    [[False  True]
+     [False  True]
+     [ True False]
+     [ True False]]
   """
   tile = (shape,) if is_whole(shape) else tuple(shape)
   if not tile or not all(is_whole(n) and n > 0 for n in tile):

@@ -38,8 +38,8 @@ def channels(
 
   What is found follows from the function, as by `channel_groups`, so it knows of no
   layers. Units have to be on more than one leaf, and not to be inputs. Where units
-  overlap, as heads do with the features within heads, those on the most leaves are
-  taken.
+  share positions of an axis, as heads do with the features within heads in a matrix of
+  all heads' features, those on the most leaves are taken.
 
   Where a unit is normalised, by a BatchNorm say, its score is that of the scale and the
   offset of the normalisation alone. The loss does not depend on the size of the kernel
@@ -79,10 +79,10 @@ def channels(
     >>> units
     channels
     3 units: a[1], b[0], c[0]
-    >>> print(gsm_optax.prune(params, 1 / 3, structure=units)["c"])
-    [[0. 0.]
-     [1. 1.]
-     [0. 0.]]
+    >>> print(gsm_optax.magnitude_mask(params, 1 / 3, structure=units)["c"])
+    [[False False]
+     [ True  True]
+     [False False]]
   """
   if score not in ("sum", "mean"):
     raise ValueError(f"`score` must be 'sum' or 'mean', not {score!r}.")

@@ -35,11 +35,12 @@ def n_of_m(n: int, m: int, axis: int = -2) -> Structure:
     >>> import jax.numpy as jnp
     >>> import gsm_optax
     >>> weights = jnp.array([[1.0, 8.0], [2.0, 7.0], [3.0, 6.0], [4.0, 5.0]])
-    >>> print(gsm_optax.prune(weights, structure=gsm_optax.n_of_m(2, 4)))
-    [[0. 8.]
-     [0. 7.]
-     [3. 0.]
-     [4. 0.]]
+    >>> structure = gsm_optax.n_of_m(2, 4)
+    >>> print(gsm_optax.magnitude_mask(weights, structure=structure))
+    [[False  True]
+     [False  True]
+     [ True False]
+     [ True False]]
   """
   for name, value in (("n", n), ("m", m), ("axis", axis)):
     if not is_whole(value):

@@ -81,7 +81,7 @@ def check_choice(density: Any, structure: Any, n: int | None = None) -> None:
     raise ValueError(
       "`density` must be given, the share to keep; `n_of_m` alone does without."
     )
-  check_density(density, n)
+  check_density(density, n, *([] if structure is None else ["unit"]))
 
 
 def with_structure(prunable: Prunable, structure: Structure | None) -> Prunable:

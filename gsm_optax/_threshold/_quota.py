@@ -10,7 +10,9 @@ from gsm_optax._checks import is_known
 from gsm_optax._threshold._wide_int import WideInt, floor_of_share
 
 
-def check_density(density: Any, n: int | None = None) -> None:
+def check_density(
+  density: Any, n: int | None = None, of: str = "prunable weight"
+) -> None:
   """Raises a ValueError if the value is known not to be a density.
 
   A traced scalar or a schedule cannot be checked; `quota` clips its value.
@@ -18,6 +20,7 @@ def check_density(density: Any, n: int | None = None) -> None:
   Args:
     density: the value to check.
     n: the number of prunable weights, if known; a Python number must keep at least one.
+    of: what one of them is called.
   """
   if callable(density):
     return
@@ -40,7 +43,7 @@ def check_density(density: Any, n: int | None = None) -> None:
     )
   if n is not None and not is_array and not floor_of_share(density, n):
     raise ValueError(
-      f"`density` {density} of {n} prunable weights is less than one weight. Use at"
+      f"`density` {density} of {n} {of}s is less than one {of.split()[-1]}. Use at"
       f" least 1/{n} = {1 / n:.3g}."
     )
 
