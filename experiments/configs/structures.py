@@ -36,17 +36,17 @@ DIGITS_UNITS = replace(
 LENET5_UNITS = Recipe(
   data=Data("mnist"),
   model=Network("lenet5"),
-  density=0.6,
+  density=0.55,
   structure=Channels(cost="multiply-adds"),
   base=NO_BASE,
   gsm=Phase(
     16,
     GSM(
       momentum=0.95,
-      passive_weight_decay=2.25e-2,
+      passive_weight_decay=3e-2,
       start_density=1.0,
       density_epochs=8,
-      smoothing=0.95,
+      smoothing=0.99,
     ),
     Cosine(0.05, warmup_epochs=1),
     (Shift(1),),
@@ -67,7 +67,12 @@ LENET300_2OF4 = replace(
 
 # python -m experiments.prune lenet300-blocks --data-dir FOLDER
 # Four weights at a time.
-LENET300_BLOCKS = replace(LENET300_FAST, density=1 / 20, structure=Blocks((4, 1)))
+LENET300_BLOCKS = replace(
+  LENET300_FAST,
+  density=1 / 20,
+  structure=Blocks((4, 1)),
+  gsm=replace(LENET300_FAST.gsm, optimizer=replace(QUICK, smoothing=0.95)),
+)
 
 # python -m experiments.prune resnet20-units --data-dir FOLDER
 # Half of the multiply-adds of a ResNet-20, on CIFAR-10 at 16×16.

@@ -23,7 +23,7 @@ from experiments.studies.results import (
 )
 from experiments.studies.study import Entry, Study
 from experiments.train.optimizers import SGD
-from experiments.train.structures import Weights
+from experiments.train.structures import Channels, Weights
 
 SEEDS = range(3)
 
@@ -67,7 +67,9 @@ METHODS = {
   "digits-units": Method("a quarter of the units", "digits-units"),
   "digits-one-shot": Method("one shot, retrained", "digits-units", job="magnitude"),
   "lenet5-units": Method("filters and units", "lenet5-units"),
-  "lenet5-gradual": Method("gradual", "lenet5-units", gradual(10)),
+  "lenet5-gradual": Method(
+    "gradual", "lenet5-units", {**gradual(10), "structure": Channels(), "density": 0.05}
+  ),
   "lenet5-dense": Method("dense", "lenet5-units", dense(0.1)),
   "lenet300-2of4": Method("two of four", "lenet300-2of4"),
   "lenet300-dense": Method("dense", "lenet300-fast", dense(0.1)),
