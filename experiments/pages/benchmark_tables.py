@@ -1,5 +1,7 @@
 """Tables of the benchmarks on a CPU."""
 
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.markdown import table
@@ -61,6 +63,28 @@ def input_table(results: dict[str, Any]) -> str:
     f" which {gpu['cores_to_feed_it']} such cores read."
   )
   return table(["worker processes", "images/s", "per core"], rows) + f"\n\n{note}"
+
+
+def unit_scores_table(results: Sequence[dict[str, Any]]) -> str:
+  """A Markdown table of how well scores of channels rank them."""
+  labels = {
+    "kernel": "|g · w| of the convolution that makes the channel",
+    "kernel, signed": "the same, |sum of g · w|",
+    "scale and offset": "|g · w| of scale and offset",
+    "all weights": "|g · w| of all weights",
+  }
+  rows: list[list[str]] = []
+  for name, label in labels.items():
+    row = [label]
+    for result in results:
+      for key in ("rank_correlations", "within_groups"):
+        values = result[key][name]
+        error = statistics.stdev(values) / len(values) ** 0.5
+        row.append(f"{statistics.mean(values):.2f} ± {error:.2f}")
+    rows.append(row)
+  names = [result["config"]["data"] for result in results]
+  headings = [f"{name}, {of}" for name in names for of in ("all", "within a layer")]
+  return table(["score", *headings], rows)
 
 
 def shrink_time_table(results: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from experiments.pages.benchmark_tables import (
   selection_table,
   shrink_time_table,
   step_table,
+  unit_scores_table,
 )
 from experiments.pages.run_tables import (
   results_table,
@@ -43,6 +44,10 @@ def tables() -> dict[str, str]:
     )
   )
   shrinking = json.loads((RESULTS / "shrink-time" / "shrink.json").read_text())
+  scores = [
+    json.loads((RESULTS / "unit-scores" / f"{name}.json").read_text())
+    for name in ("digits", "cifar10")
+  ]
   gpu, graphs, gpu_deep, graphs_deep, exactness = (
     json.loads((RESULTS / name / "gpu.json").read_text())
     for name in (
@@ -57,6 +62,7 @@ def tables() -> dict[str, str]:
     "input": input_table(images),
     "selection": selection_table(selection),
     "shrink-time": shrink_time_table(shrinking),
+    "unit-scores": unit_scores_table(scores),
     "gpu": gpu_table(gpu),
     "gpu-graphs": gpu_table(graphs),
     "gpu-step": step_sentence(gpu, graphs),

@@ -81,9 +81,33 @@ METHODS = {
 """By the names of their entries."""
 
 
+TRIED = {
+  "try-lenet5-units": Method("as chosen", "lenet5-units"),
+  "try-lenet5-few": Method(
+    "a density of 0.12, by multiply-adds", "lenet5-units", {"density": 0.12}
+  ),
+  "try-lenet5-at-once": Method(
+    "saliencies not averaged", "lenet5-units", {"gsm.optimizer.smoothing": None}
+  ),
+  "try-lenet5-gradual-mean": Method(
+    "gradual, by means",
+    "lenet5-units",
+    {**gradual(10), "structure": Channels(score="mean"), "density": 0.1},
+  ),
+  "try-lenet300-blocks": Method("as chosen", "lenet300-blocks"),
+  "try-lenet300-blocks-at-once": Method(
+    "saliencies not averaged", "lenet300-blocks", {"gsm.optimizer.smoothing": None}
+  ),
+}
+"""What was tried on 5,000 held-out images, seed 0."""
+
+
 def entries() -> list[Entry]:
-  """All runs."""
+  """All runs, the trials first."""
   return [
+    Entry(f"{name}-0", each.preset, {**each.numbers, "data.held_out": 5000})
+    for name, each in TRIED.items()
+  ] + [
     Entry(f"{name}-{seed}", each.preset, {"seed": seed, **each.numbers}, each.job)
     for seed in SEEDS
     for name, each in METHODS.items()
@@ -96,6 +120,7 @@ def tables(folder: Path) -> dict[str, str]:
   return {
     "structures": methods_table(results),
     "structures-found": found_table(results),
+    "structures-trials": trials_table(results),
   }
 
 
@@ -140,6 +165,23 @@ def _multiply_adds(run: Result) -> int:
     return totals["multiply-adds"][1]
   found = run.get("shrunk")
   return found["multiply_adds"][0] if found else 0
+
+
+def trials_table(results: Results) -> str:
+  """What was tried: what is left, and how surely."""
+  rows: list[list[str]] = []
+  for name, method in TRIED.items():
+    run = results.get(f"{name}-0")
+    row = [f"`{method.preset}`", method.label]
+    if run is None:
+      rows.append([*row, MISSING, "", ""])
+      continue
+    norms = run["unit_norms"]
+    units = ", ".join(f"{each['kept']} of {each['size']}" for each in run["units"])
+    ratio = norms["greatest_removed"] / norms["median_kept"]
+    rows.append([*row, units, f"{ratio:.0e}", f"{run['pruned_accuracy']:.2f}"])
+  headings = ["recipe", "", "units kept", "greatest removed norm / median kept"]
+  return table([*headings, "accuracy, %"], rows)
 
 
 def found_table(results: Results) -> str:
