@@ -2,12 +2,11 @@
 
     python -m experiments.benchmarks.unit_scores [--data-dir FOLDER --epochs 4]
 
-A ResNet-20 is trained on scikit-learn's digits, or on 10,000 images of CIFAR-10. Then each of its channels is set to
-zero, with all that belongs to it, and the loss of all training images is computed
-again. Beside that are the scores of the channels, means over batches of the same
-images, as an optimizer would have them. What counts is the order: Spearman's rank
-correlation, over all channels and seeds. The results are
-`experiments/results/unit-scores`.
+A ResNet-20 is trained on scikit-learn's digits, or on 10,000 images of CIFAR-10. Then
+each of its channels is set to zero, with all that belongs to it, and the loss of all
+training images is computed again. Beside that are the scores of the channels, means
+over batches of the same images, as an optimizer would have them. What counts is the
+order: Spearman's rank correlation. The results are `experiments/results/unit-scores`.
 """
 
 from argparse import ArgumentParser
@@ -154,8 +153,8 @@ def within_groups(a: Scores, b: Scores, groups: Scores) -> float:
 
 def rank_correlation(a: Scores, b: Scores) -> float:
   """Spearman's, of scores that do not tie."""
-  ranks = [np.argsort(np.argsort(x)).astype(float) for x in (a, b)]
-  return float(np.corrcoef(*ranks)[0, 1])
+  ranks = np.array([np.argsort(np.argsort(x)) for x in (a, b)], float)
+  return float(np.corrcoef(ranks)[0, 1])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -177,12 +176,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
   correlations: dict[str, list[float]] = {}
   within: dict[str, list[float]] = {}
   greatest: list[float] = []
+  channels = 0
   for seed in range(options.seeds):
     scores = measure(data, seed, options.epochs)
     for name in scores.keys() - {"loss", "group"}:
       pair = scores[name], scores["loss"]
       correlations.setdefault(name, []).append(rank_correlation(*pair))
       within.setdefault(name, []).append(within_groups(*pair, scores["group"]))
+    channels = int(scores["loss"].size)
     greatest.append(float(np.max(scores["kernel, signed"] / scores["kernel"])))
   options.out.mkdir(parents=True, exist_ok=True)
   write_json(
@@ -190,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     {
       **surroundings(),
       "config": config,
-      "channels": int(scores["loss"].size),
+      "channels": channels,
       "rank_correlations": dict(sorted(correlations.items())),
       "within_groups": dict(sorted(within.items())),
       "signed_share": greatest,
