@@ -167,12 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
   parser.add_argument("--out", type=Path, default=default, help="a folder")
   options = parser.parse_args(arguments)
   if options.data_dir:
-    name = "cifar10"
-    data = datasets.load(name, options.data_dir, size=16)
+    dataset = "cifar10"
+    data = datasets.load(dataset, options.data_dir, size=16)
   else:
-    name = "digits"
-    data = datasets.load(name, None)
-  config = {"data": name, "seeds": options.seeds, "epochs": options.epochs}
+    dataset = "digits"
+    data = datasets.load(dataset, None)
+  config = {"data": dataset, "seeds": options.seeds, "epochs": options.epochs}
   correlations: dict[str, list[float]] = {}
   within: dict[str, list[float]] = {}
   greatest: list[float] = []
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     greatest.append(float(np.max(scores["kernel, signed"] / scores["kernel"])))
   options.out.mkdir(parents=True, exist_ok=True)
   write_json(
-    options.out / f"{name}.json",
+    options.out / f"{dataset}.json",
     {
       **surroundings(),
       "config": config,
