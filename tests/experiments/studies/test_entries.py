@@ -115,6 +115,17 @@ def test_every_variant_of_a_recipe_is_run():
   }
 
 
+def test_structures_are_compared_in_equal_epochs():
+  epochs = {}
+  for entry in studies()["structures"].entries:
+    recipe = entry.recipe
+    tried = entry.name.startswith("try-")
+    assert recipe.data.held_out == (5000 if tried else 0)
+    network = entry.name.removeprefix("try-").partition("-")[0]
+    both = recipe.base.epochs, recipe.gsm.epochs, recipe.batch_size
+    assert epochs.setdefault(network, both) == both
+
+
 def test_the_methods_on_cifar10_are_compared_in_equal_epochs():
   for entry in studies()["cifar10"].entries:
     recipe = entry.recipe
