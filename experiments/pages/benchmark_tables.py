@@ -68,10 +68,10 @@ def input_table(results: dict[str, Any]) -> str:
 def unit_scores_table(results: Sequence[dict[str, Any]]) -> str:
   """A Markdown table of how well scores of channels rank them."""
   labels = {
-    "kernel": "|g · w| of the convolution that makes the channel",
-    "kernel, signed": "the same, |sum of g · w|",
-    "scale and offset": "|g · w| of scale and offset",
-    "all weights": "|g · w| of all weights",
+    "kernel": "the kernel that makes the channel",
+    "kernel, signed": "the same, magnitude of the sum",
+    "scale and offset": "its scale and offset",
+    "all weights": "all of its weights",
   }
   rows: list[list[str]] = []
   for name, label in labels.items():
