@@ -79,7 +79,7 @@ LENET300_BLOCKS = replace(
 RESNET20_UNITS = replace(
   RESNET20_SMALL,
   density=0.6,
-  structure=Channels(),
+  structure=Channels(cost="multiply-adds"),
   gsm=replace(
     RESNET20_SMALL.gsm,
     optimizer=GSM(
