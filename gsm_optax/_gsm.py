@@ -41,7 +41,7 @@ def gsm(
 
   with learning rate :math:`\alpha`, momentum :math:`\beta` and weight decay
   :math:`\eta`. Leaves that are not prunable (biases, normalisation) are trained with
-  their full gradient and no decay.
+  their full gradient and no decay; with the structure `channels` they are prunable.
 
   A passive weight shrinks by about :math:`\alpha \eta / (1 - \beta)` of itself per
   step, so it takes a high momentum and enough steps at a high learning rate to make it

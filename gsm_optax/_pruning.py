@@ -13,6 +13,7 @@ from gsm_optax._structures import (
   Leaves,
   Structure,
   check_choice,
+  count_units,
   largest_of,
   with_structure,
 )
@@ -68,6 +69,9 @@ def magnitude_mask(
   prunable = with_structure(prunable, structure)
   weights = prunable_leaves(prunable, params)
   where = Leaves.of(prunable, params)
+  if structure is not None:
+    units = count_units(structure, where, weights)
+    check_choice(density, structure, units or None)
   remaining = iter(largest_of(structure, where, weights, density))
   return jax.tree.map(
     lambda leaf, prune: next(remaining) if prune else _all_true(leaf),
@@ -200,7 +204,8 @@ def prune(
         f" of the weights, and the greatest of it is {cut.zeroed:.2g}, beside"
         f" {cut.kept:.2g}, the smallest that is kept, so the model will compute"
         " something else; train until it vanishes (see `share_left`), or prune by"
-        " magnitude with `apply_mask(params, magnitude_mask(params, density))`.",
+        " magnitude with `apply_mask(params, magnitude_mask(params, density))`, and the"
+        " same `structure` if there is one.",
         stacklevel=2,
       )
   return apply_mask(params, mask)

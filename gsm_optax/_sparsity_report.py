@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from gsm_optax._mistakes import check_is_params
-from gsm_optax._structures import Leaves, Structure, nonzero_units, with_structure
+from gsm_optax._structures import (
+  Leaves,
+  Structure,
+  check_structure,
+  nonzero_units,
+  with_structure,
+)
 from gsm_optax._threshold import count_nonzero
 from gsm_optax._trees import (
   Prunable,
@@ -190,6 +196,7 @@ def sparsity_report(
     -----------------------------------------
     total   4.0× smaller     4     1   25.00%
   """
+  check_structure(structure)
   check_is_params(params)
   layers = tuple(
     LayerSparsity(name, tuple(leaf.shape), leaf.size, count_nonzero(leaf))

@@ -87,7 +87,7 @@ def one_shot(inner: str) -> dict[str, Any]:
   return {"base": phase, "gsm": phase}
 
 
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
   "gradient": {},
   "masked": {"mask_gradient": True},
   "update": {"select_by": "update"},

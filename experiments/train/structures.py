@@ -90,7 +90,7 @@ class Channels(Structure):
 
   score: Literal["sum", "mean"] = "sum"
   cost: Literal["weights", "multiply-adds"] | None = None
-  by_normalisation: bool = True
+  by_normalisation: bool = False
 
   def build(self, model: Model, image_shape: tuple[int, ...]) -> Built:
     """The structure for a network."""
@@ -106,5 +106,5 @@ class Channels(Structure):
       cost=self.cost,
       by_normalisation=self.by_normalisation,
     )
-    norms = gsm_optax.channels(apply_fn, params, inputs, by_normalisation=False)
+    norms = gsm_optax.channels(apply_fn, params, inputs)
     return Built(structure, norms)

@@ -72,7 +72,8 @@ class Coupled:
 
 def coupled(apply_fn: ApplyFn, params: Any, inputs: Sequence[Any]) -> Coupled:
   """Finds the units between layers; arguments as of `channel_groups`."""
-  traced = trace(apply_fn, abstract(params), inputs)
+  traced = trace(apply_fn, params, inputs)
+  traced = traced._replace(params=abstract(list(traced.params)))
   units = Units()
   found = walk(traced, units)
   of_inputs = {

@@ -11,7 +11,12 @@ from gsm_optax._structures._choice import (
   top_of,
 )
 from gsm_optax._structures._n_of_m import n_of_m
-from gsm_optax._structures._structure import Structure, check_choice, with_structure
+from gsm_optax._structures._structure import (
+  Structure,
+  check_choice,
+  check_structure,
+  with_structure,
+)
 
 __all__ = [
   "Leaves",
@@ -19,6 +24,7 @@ __all__ = [
   "blocks",
   "channels",
   "check_choice",
+  "check_structure",
   "count_units",
   "largest_of",
   "n_of_m",

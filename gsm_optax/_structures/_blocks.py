@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +46,9 @@ def blocks(shape: Sequence[int], *, score: Literal["sum", "mean"] = "sum") -> St
      [ True False]
      [ True False]]
   """
-  tile = (shape,) if is_whole(shape) else tuple(shape)
-  if not tile or not all(is_whole(n) and n > 0 for n in tile):
+  sizes = (shape,) if np.ndim(shape) == 0 else shape
+  tile = tuple(int(n) if is_whole(n) else 0 for n in cast(Sequence[int], sizes))
+  if not tile or not all(n > 0 for n in tile):
     raise ValueError(
       f"The shape of a block must be of positive whole numbers, not {shape!r}."
     )

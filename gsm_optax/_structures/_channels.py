@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gsm_optax._shrink import ChannelGroup, Coupled, coupled
@@ -13,6 +14,10 @@ from gsm_optax._structures._structure import Structure
 from gsm_optax._structures._sums import sums
 
 COSTS = ("weights", "multiply-adds")
+
+LEAST = np.finfo(np.float32).tiny
+"""The score of a unit that is not zero, but whose scale and offset are."""
+
 Cost = Literal["weights", "multiply-adds"]
 
 
@@ -22,7 +27,7 @@ def channels(
   *inputs: Any,
   score: Literal["sum", "mean"] = "sum",
   cost: Cost | None = None,
-  by_normalisation: bool = True,
+  by_normalisation: bool = False,
   groups: Callable[[ChannelGroup], bool] | None = None,
 ) -> Structure:
   r"""Whole channels, hidden units and heads, as `shrink` can take them out.
@@ -41,10 +46,6 @@ def channels(
   share positions of an axis, as heads do with the features within heads in a matrix of
   all heads' features, those on the most leaves are taken.
 
-  Where a unit is normalised, by a BatchNorm say, its score is that of the scale and the
-  offset of the normalisation alone. The loss does not depend on the size of the kernel
-  before it, so the saliencies of that say nothing of the unit. Normalisations are
-  recognised as by `kernels`.
 
   Args:
     apply_fn: as for `shrink`: the model in inference mode.
@@ -55,8 +56,10 @@ def channels(
       which small units stand a better chance.
     cost: what the score is divided by: the unit's weights, or how many multiply-adds
       it takes, at these inputs' shapes. ``None``: nothing.
-    by_normalisation: whether units that are normalised are scored by scale and offset
-      alone, as above, or like others by all of their weights.
+    by_normalisation: whether units that are normalised, by a BatchNorm say, are scored
+      by their scale and offset alone, and not like others by all of their weights.
+      Normalisations are recognised as by `kernels`. For networks in which some units
+      are normalised and others are not, leave it.
     groups: ``group -> bool``, which groups of units take part, in place of all that do
       not overlap.
 
@@ -91,12 +94,17 @@ def channels(
       f"`cost` must be 'weights', 'multiply-adds' or None, not {cost!r}."
     )
   function = coupled(apply_fn, params, inputs)
+  if groups is not None and not callable(groups):
+    raise ValueError(
+      f"`groups` must be a function of a `ChannelGroup`, or None, not {groups!r}."
+    )
   choose = groups or _without_overlaps(function.groups)
   numbers = [i for i, group in enumerate(function.groups) if choose(group)]
   if not numbers:
     raise ValueError(
-      "There are no units to choose from: those of the function's params are inputs,"
-      " outputs, or tied to something that stays. `channel_groups` says why."
+      "There are no units to choose from: `channel_groups` says what can be removed and"
+      " why the rest stays; of that, units are what is on more than one leaf of the"
+      " params and no input, and what `groups` chooses."
     )
   chosen = _named(function, numbers)
   members = members_of(params, {name: each.group for name, each in chosen.items()})
@@ -116,9 +124,16 @@ def channels(
         counted = first or votes
         factor = factors[name]
         if score == "mean":
-          factor = factor / sum(vote.place.weights(vote.scores) for vote in counted)
+          factor = factor / sum(
+            vote.place.weights(vote.scores.shape) for vote in counted
+          )
         total = sums([pooled(vote.place, vote.scores) for vote in counted])
-        result[name] = total * factor.astype(np.float32)
+        total *= factor.astype(np.float32)
+        if len(counted) < len(votes):
+          # It is not zero, and not pruned yet, if any of its weights is not.
+          is_left = sums([pooled(vote.place, vote.scores) for vote in votes]) > 0
+          total = jnp.where(is_left & (total == 0), LEAST, total)
+        result[name] = total
     return result
 
   def to_weights(masks: Mapping[str, jax.Array], scores: Any) -> Any:
@@ -158,20 +173,17 @@ class Chosen(NamedTuple):
 
 
 def _named(function: Coupled, numbers: Sequence[int]) -> dict[str, Chosen]:
-  """The groups by the paths of the layers that make their units."""
+  """The groups by the paths of the first kernels that their units are in."""
   result: dict[str, Chosen] = {}
   for number in numbers:
     group = function.groups[number]
-    # Of a kernel the last axis is that of its results, as a rule.
-    name = next(iter(group.members))[0]
-    for path, axis in group.members:
-      if axis and axis == function.axes(path) - 1:
-        name = path
-        break
-    again = 1
+    paths = [path for path, _ in group.members]
+    # Of biases, offsets and kernels the latter.
+    first = next((path for path in paths if function.axes(path) > 1), paths[0])
+    name, again = first, 1
     while name in result:
       again += 1
-      name = f"{name} ({again})"
+      name = f"{first} ({again})"
     result[name] = Chosen(number, group)
   return result
 

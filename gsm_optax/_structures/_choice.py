@@ -184,14 +184,15 @@ def _units(structure: Structure, scores: Any) -> tuple[list[jax.Array], Any]:
       " parts of them: call the optimizer outside of it, where arrays may be sharded."
     )
   units, tree = jax.tree.flatten(structure.to_units(scores))
+  for unit in units:
+    kind = getattr(unit, "dtype", type(unit))
+    if not hasattr(unit, "shape") or not jnp.issubdtype(kind, jnp.floating):
+      raise ValueError(
+        f"`to_units` of the structure returned scores of {kind}, but they must be"
+        " floating-point arrays."
+      )
   if not units or not sum(unit.size for unit in units):
     raise ValueError("The structure has no units in the prunable leaves.")
-  for unit in units:
-    if not jnp.issubdtype(unit.dtype, jnp.floating):
-      raise ValueError(
-        f"`to_units` of the structure returned scores of {unit.dtype}, which must be"
-        " floating-point."
-      )
   return units, tree
 
 
@@ -205,7 +206,14 @@ def count_units(structure: Structure, leaves: Leaves, shapes: Sequence[Any]) -> 
 def _to_weights(
   structure: Structure, leaves: Leaves, tree: Any, masks: Sequence[Any], scores: Any
 ) -> list[jax.Array]:
-  found = leaves.of_tree(structure.to_weights(tree.unflatten(masks), scores))
+  result = structure.to_weights(tree.unflatten(masks), scores)
+  try:
+    found = leaves.of_tree(result)
+  except ValueError as error:
+    raise ValueError(
+      "`to_weights` of the structure must return a tree like its scores, but they do"
+      f" not fit: {error}"
+    ) from error
   for mask, leaf in zip(found, leaves.of_tree(scores), strict=True):
     is_mask = hasattr(mask, "dtype") and jnp.issubdtype(mask.dtype, jnp.bool_)
     if not is_mask or mask.shape != leaf.shape:

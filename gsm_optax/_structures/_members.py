@@ -15,6 +15,11 @@ from gsm_optax._shrink import ChannelGroup
 from gsm_optax._structures._sums import Part
 from gsm_optax._trees import is_hole, match, path_name
 
+OTHER_TREE = (
+  "The structure of `channels` was made for params of another tree: make it of the same"
+  " tree of arrays that is trained and pruned."
+)
+
 
 class Place(NamedTuple):
   """An axis of a leaf that units are on.
@@ -24,17 +29,31 @@ class Place(NamedTuple):
     axis: its number.
     numbers: int (n,), the unit at each position, and -1 for none.
     size: how many units the group has.
+    before: other axes of the leaf that units of the group are on, and their numbers.
   """
 
   group: str
   axis: int
   numbers: npt.NDArray[np.int64]
   size: int
+  before: tuple[tuple[int, npt.NDArray[np.int64]], ...] = ()
 
-  def weights(self, leaf: Any) -> npt.NDArray[np.int64]:
-    """How many weights of a leaf each unit has."""
-    counts = np.bincount(self.numbers[self.numbers >= 0], minlength=self.size)
-    return counts * (leaf.size // leaf.shape[self.axis])
+  def weights(self, shape: Sequence[int]) -> npt.NDArray[np.int64]:
+    """How many weights of a leaf each unit has here."""
+    each = np.broadcast_to(~self.counted_before(shape), shape)
+    others = tuple(i for i in range(len(shape)) if i != self.axis)
+    has_unit = self.numbers >= 0
+    counts = each.sum(others)[has_unit]
+    return np.bincount(self.numbers[has_unit], counts, self.size).astype(np.int64)
+
+  def counted_before(self, shape: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which weights are the same unit's on an axis before, as on a diagonal."""
+    result = np.zeros([1] * len(shape), bool)
+    for axis, numbers in self.before:
+      one = _along(numbers, axis, len(shape))
+      other = _along(self.numbers, self.axis, len(shape))
+      result = result | ((one == other) & (one >= 0))
+    return result
 
 
 class Member:
@@ -83,16 +102,18 @@ class Members(NamedTuple):
     """Which leaves of the params have units, in the form of a `prunable`."""
     return self.map(lambda member, _: bool(member.places), params)
 
-  def _pairs(self, leaves: Any) -> list[tuple[Member, Any]]:
+  def _pairs(self, leaves: Any) -> list[tuple[Any, Any]]:
     try:
       members = match(self.tree, leaves)
     except ValueError as error:
-      raise ValueError(
-        f"The structure of `channels` was made for params of another tree. {error}"
-      ) from error
+      raise ValueError(OTHER_TREE) from error
     pairs = list(zip(members, jax.tree.leaves(leaves, is_leaf=is_hole), strict=True))
     for member, leaf in pairs:
-      if not is_hole(leaf) and np.shape(leaf) != member.shape:
+      if is_hole(leaf):
+        continue
+      if not isinstance(member, Member):
+        raise ValueError(OTHER_TREE)
+      if np.shape(leaf) != member.shape:
         raise ValueError(
           "The structure of `channels` was made for other params: there"
           f" {member.path!r} had the shape {member.shape}, not {np.shape(leaf)}."
@@ -105,7 +126,9 @@ def members_of(params: Any, groups: Mapping[str, ChannelGroup]) -> Members:
   places: dict[str, list[Place]] = {}
   for name, group in groups.items():
     for (path, axis), numbers in group.members.items():
-      places.setdefault(path, []).append(Place(name, axis, numbers, group.size))
+      own = places.setdefault(path, [])
+      before = tuple((x.axis, x.numbers) for x in own if x.group == name)
+      own.append(Place(name, axis, numbers, group.size, before))
   is_normalisation = jax.tree.leaves(normalisations(params))
   leaves = jax.tree_util.tree_leaves_with_path(params)
   found = [
@@ -125,7 +148,8 @@ def pooled(place: Place, scores: jax.Array) -> Part:
   numbers, size = place.numbers, place.size
   others = tuple(i for i in range(scores.ndim) if i != place.axis)
   in_order = np.array_equal(numbers, np.arange(size))
-  shape = tuple(-1 if i == place.axis else 1 for i in range(scores.ndim))
+  if place.before:
+    scores = jnp.where(place.counted_before(scores.shape), 0, scores)
 
   def pool(array: jax.Array, by: Callable[..., Any]) -> jax.Array:
     each = _on_every_device(by(array, axis=others))
@@ -138,9 +162,14 @@ def pooled(place: Place, scores: jax.Array) -> Part:
 
   def spread(units: jax.Array) -> jax.Array:
     each = units if in_order else units[np.maximum(numbers, 0)]
-    return each.reshape(shape)
+    return _along(each, place.axis, scores.ndim)
 
-  return Part(scores, pool, spread, int(place.weights(scores).max(initial=0)))
+  return Part(scores, pool, spread, int(place.weights(scores.shape).max(initial=0)))
+
+
+def _along(array: Any, axis: int, ndim: int) -> Any:
+  """A vector along one of several axes."""
+  return array.reshape([-1 if i == axis else 1 for i in range(ndim)])
 
 
 def all_of(
@@ -151,7 +180,7 @@ def all_of(
   def of_axis(place: Place) -> jax.Array:
     mask = masks[place.group][np.maximum(place.numbers, 0)]
     mask = jnp.where(place.numbers < 0, True, mask)
-    return mask.reshape([-1 if i == place.axis else 1 for i in range(len(shape))])
+    return _along(mask, place.axis, len(shape))
 
   each = [of_axis(place) for place in places if place.group in masks]
   return jnp.broadcast_to(reduce(jnp.logical_and, each, jnp.ones((), bool)), shape)

@@ -16,7 +16,8 @@ def n_of_m(n: int, m: int, axis: int = -2) -> Structure:
   Here weights compete with their neighbours alone, so there is no density to choose,
   and no threshold: the `density` of the functions that take this structure is not used.
   Two of four along the axis that a product sums over is what NVIDIA's sparse tensor
-  cores take; that is the last axis but one of a kernel of JAX's frameworks.
+  cores take; that is the last axis but one of a dense or convolution kernel of Flax and
+  Haiku. Flax's attention has kernels of three axes, of which it sums over others.
 
   Args:
     n: how many weights are kept of each group; where saliencies tie in training, more

@@ -70,18 +70,25 @@ def check_choice(density: Any, structure: Any, n: int | None = None) -> None:
     structure: a `Structure`, or None.
     n: the number of units, if it is known.
   """
-  if structure is not None and not isinstance(structure, Structure):
-    raise ValueError(
-      "`structure` must be made by `gsm_optax.blocks`, `n_of_m`, `channels` or"
-      f" `Structure`, or be None for single weights, not {structure!r}."
-    )
+  check_structure(structure)
   if structure is not None and structure.kept_of_last_axis is not None:
     return
   if density is None:
     raise ValueError(
       "`density` must be given, the share to keep; `n_of_m` alone does without."
     )
+  if isinstance(density, Structure):
+    raise ValueError("A structure was given for the density: name it, `structure=…`.")
   check_density(density, n, *([] if structure is None else ["unit"]))
+
+
+def check_structure(structure: Any) -> None:
+  """Raises a ValueError for what is no structure."""
+  if structure is not None and not isinstance(structure, Structure):
+    raise ValueError(
+      "`structure` must be made by `gsm_optax.blocks`, `n_of_m`, `channels` or"
+      f" `Structure`, or be None for single weights, not {structure!r}."
+    )
 
 
 def with_structure(prunable: Prunable, structure: Structure | None) -> Prunable:

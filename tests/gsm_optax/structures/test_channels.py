@@ -75,7 +75,7 @@ def test_passive_units_are_masked_and_decay_with_all_their_weights():
   params = jax.tree.map(
     lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), params
   )
-  structure = gsm_optax.channels(apply_fn, params, inputs)
+  structure = gsm_optax.channels(apply_fn, params, inputs, by_normalisation=True)
   tx = gsm_optax.sparsify(
     optax.sgd(0.0), 0.5, structure=structure, passive_weight_decay=0.5
   )
@@ -207,3 +207,51 @@ def test_shapes_are_enough():
   ]
   masks = [gsm_optax.magnitude_mask(params, 0.5, structure=x) for x in structures]
   chex.assert_trees_all_equal(*masks)
+
+
+def test_a_unit_whose_scale_is_zero_is_not_pruned_yet():
+  apply_fn, params, inputs = NETWORKS["linen, residual"]()
+  params["BatchNorm_1"]["scale"] *= 0
+  structure = gsm_optax.channels(apply_fn, params, inputs, by_normalisation=True)
+  tx = gsm_optax.gsm(0.0, 0.99, structure=structure, prune_from=0)
+  updates, _ = tx.update(params, tx.init(params), params)
+  left = optax.apply_updates(params, updates)["Conv_1"]["kernel"]
+  assert (left != 0).any((0, 1, 2)).sum() >= 3
+
+
+def test_a_weight_on_a_diagonal_counts_once():
+  def apply_fn(params, x):
+    h = jnp.tanh(x @ params["i"])
+    h = jnp.tanh(h @ params["w"] + x @ params["i"])
+    return h @ params["o"]
+
+  rng = np.random.default_rng(0)
+  shapes = {"i": (6, 4), "w": (4, 4), "o": (4, 3)}
+  params = {
+    name: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    for name, shape in shapes.items()
+  }
+  for score in ("sum", "mean"):
+    structure = gsm_optax.channels(apply_fn, params, VECTOR, score=score)
+    assert str(structure) == "channels\n4 units: i[1], o[0], w[0], w[1]"
+    (units,) = structure.to_units(jax.tree.map(jnp.abs, params)).values()
+    i, w, o = (np.abs(np.asarray(params[name])) for name in "iwo")
+    total = i.sum(0) + o.sum(1) + w.sum(0) + w.sum(1) - np.diagonal(w)
+    expected = total if score == "sum" else total / (6 + 3 + 4 + 4 - 1)
+    np.testing.assert_allclose(units, expected, rtol=1e-5)
+
+
+def test_parts_of_the_params_are_refused():
+  apply_fn, params, inputs = of_dict()
+  structure = gsm_optax.channels(apply_fn, params, inputs)
+  for other in (params["a"], {"params": params}, list(params.values())):
+    with pytest.raises(ValueError, match="made for params of another tree"):
+      gsm_optax.magnitude_mask(other, 0.5, structure=structure)
+  with pytest.raises(ValueError, match="must be made by"):
+    gsm_optax.sparsity_report(params, structure=gsm_optax.blocks)  # type: ignore
+  with pytest.raises(ValueError, match="name it"):
+    gsm_optax.prune(params, structure)  # type: ignore
+  with pytest.raises(ValueError, match="of 12 units is less than one unit"):
+    gsm_optax.prune(params, 0.01, structure=structure)
+  with pytest.raises(ValueError, match="must be a function"):
+    gsm_optax.channels(apply_fn, params, inputs, groups=["a"])  # type: ignore

@@ -73,7 +73,7 @@ def test_under_masked_and_inject_hyperparams():
     (gsm_optax.blocks, "must be made by"),
     (
       gsm_optax.Structure(lambda scores: jax.tree.map(jnp.argmax, scores), to_weights),
-      "must be floating-point",
+      "must be floating-point arrays",
     ),
     (gsm_optax.Structure(lambda _: {}, to_weights), "has no units"),
     (gsm_optax.Structure(to_units, lambda _, scores: scores), "boolean array"),
