@@ -186,7 +186,7 @@ def build_structure(
     raise ConfigError(str(error)) from error
 
 
-def check_density(recipe: Recipe, model: Model, built: Built | None) -> None:
+def check_density(recipe: Recipe, model: Model, built: Built | None = None) -> None:
   """Raises a ConfigError for a density of less than one weight, or unit."""
   params, _ = jax.eval_shape(model.init, jax.random.key(0))
   densities = [recipe.density]
