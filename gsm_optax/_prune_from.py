@@ -8,7 +8,7 @@ import optax
 
 from gsm_optax._branches import either
 from gsm_optax._structures import Leaves, Structure, nonzero_of, with_structure
-from gsm_optax._trees import Prunable, is_hole, prunable_tree
+from gsm_optax._trees import Prunable
 
 
 class PruneFromState(NamedTuple):
@@ -48,10 +48,9 @@ def zero_the_rest(
     **extra_args: Any,
   ) -> tuple[optax.Updates, PruneFromState]:
     del extra_args
-    leaves, tree = jax.tree.flatten(updates, is_leaf=is_hole)
-    weights = tree.flatten_up_to(params)
-    chosen = tree.flatten_up_to(prunable_tree(prunable, params))
-    places = [i for i, leaf in enumerate(leaves) if not is_hole(leaf) and chosen[i]]
+    where = Leaves.of(prunable, params, updates)
+    tree, places = where
+    leaves, weights = (tree.flatten_up_to(each) for each in (updates, params))
     now = density(state.count) if callable(density) else density
 
     # In the wider type: -w, rounded to the type of updates in half precision, would
@@ -59,8 +58,7 @@ def zero_the_rest(
     steps = [leaves[i].astype(jnp.result_type(leaves[i], weights[i])) for i in places]
 
     def pruned() -> list[Any]:
-      prunables = [weights[i] for i in places]
-      masks = nonzero_of(structure, Leaves(tree, places), prunables, now)
+      masks = nonzero_of(structure, where, [weights[i] for i in places], now)
       return [
         jnp.where(mask, update, -weights[i].astype(update.dtype))
         for i, update, mask in zip(places, steps, masks, strict=True)

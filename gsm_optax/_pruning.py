@@ -180,7 +180,7 @@ def prune(
     ValueError: as in `magnitude_mask`.
 
   Warns:
-    UserWarning: outside of `jax.jit`, if what is zeroed holds more than 5 % of the
+    UserWarning: outside of `jax.jit`, if what is zeroed holds more than 2 % of the
       weights' squared norm.
 
   Example:
@@ -211,7 +211,7 @@ def prune(
   return apply_mask(params, mask)
 
 
-NOT_VANISHED = 0.05
+NOT_VANISHED = 0.02
 """Share of the squared norm of the weights: from there on zeroing them is felt.
 
 The weights at ranks Q and Q + 1 say less: after GSM they are often alike, as some more

@@ -21,7 +21,6 @@ from gsm_optax._structures import (
 )
 from gsm_optax._trees import (
   Prunable,
-  is_hole,
   match,
   prunable_leaves,
   prunable_tree,
@@ -108,12 +107,10 @@ def top_saliency(
         "The saliency of a weight is |gradient * weight|: pass the params too, as in"
         " `update(gradients, state, params)`."
       )
-    leaves, tree = jax.tree.flatten(gradients, is_leaf=is_hole)
-    weights = tree.flatten_up_to(params)
-    chosen = tree.flatten_up_to(prunable_tree(prunable, params))
-    places = [i for i, leaf in enumerate(leaves) if not is_hole(leaf) and chosen[i]]
-    where = Leaves(tree, places)
-    prunables = prunable_leaves(True, [weights[i] for i in places])
+    where = Leaves.of(prunable, params, gradients)
+    tree, places = where
+    leaves = tree.flatten_up_to(gradients)
+    prunables = prunable_leaves(True, where.of_tree(params))
     averages = [None] * len(leaves)
     if smoothing is not None:
       averages = match(state.average, gradients)

@@ -14,7 +14,7 @@ class ConfigError(Exception):
 
 RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
   (
-    ("batch_size", "evaluate_every", "every", "after_epochs"),
+    ("batch_size", "evaluate_every", "every", "after_epochs", "n", "m"),
     lambda value: value >= 1,
     "at least 1",
   ),

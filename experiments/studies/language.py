@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from experiments.markdown import MISSING, table
 from experiments.studies.language_runs import (
   COMPRESSIONS,
-  DECAYS,
   INNER,
   METHODS,
   TRIED,
@@ -80,7 +79,7 @@ def modes_table(results: Results) -> str:
     "masked": "by the gradient; the optimizer sees that of active weights",
     "update": "by the optimizer's update",
   }
-  columns = [(inner, ratio) for inner in DECAYS for ratio in (5, 10)]
+  columns = [(inner, ratio) for inner in ("adamw", "muon") for ratio in (5, 10)]
   rows: list[list[str]] = []
   for mode, label in labels.items():
     cells = [

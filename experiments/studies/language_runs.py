@@ -22,7 +22,7 @@ INNER: dict[str, Optimizer] = {
 """What trains: also under gradual magnitude pruning, and without pruning."""
 
 PEAKS = {"sgd": 0.3, "adamw": 6e-3, "muon": 0.05}
-"""Their learning rates: the best of three for gradual magnitude pruning."""
+"""Learning rates of the trials."""
 
 FALL = 0.4
 """Share of the epochs over which the density falls under GSM and `sparsify`."""
@@ -57,8 +57,8 @@ def gsm(**numbers: Any) -> dict[str, Any]:
   return {"gsm.optimizer": replace(optimizer, **numbers)}
 
 
-DECAYS = {"adamw": 5.0, "muon": 0.6}
-"""Of passive weights under `sparsify`: times the learning rate 0.03 of it a step."""
+SHRINKAGE = 0.03
+"""What a passive weight loses in a step under `sparsify`, at the greatest rate."""
 
 
 def sparsify(inner: str, peak: float | None = None, **numbers: Any) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def sparsify(inner: str, peak: float | None = None, **numbers: Any) -> dict[str,
   epochs = recipes()[PRESET].gsm.epochs
   peak = PEAKS[inner] if peak is None else peak
   optimizer = Sparsify(
-    *(INNER[inner], DECAYS[inner] * PEAKS[inner] / peak),
+    *(INNER[inner], SHRINKAGE / peak),
     start_density=1.0,
     density_epochs=FALL * epochs,
     prune_from=0.7,
@@ -98,12 +98,23 @@ TRIED: dict[str, dict[str, Any]] = {
   **{f"try-gradual-adamw-{x:g}": gradual("adamw", x) for x in (3e-3, 6e-3, 1.2e-2)},
   **{f"try-gradual-sgd-{x:g}": gradual("sgd", x) for x in (0.1, 0.3, 0.6)},
   **{f"try-gradual-muon-{x:g}": gradual("muon", x) for x in (0.02, 0.05, 0.1)},
+  "try-gradual-adamw-0.024": gradual("adamw", 2.4e-2),
+  "try-gradual-muon-fall-0.4": gradual("muon", 0.05, fall=0.4),
+  "try-gradual-muon-fall-0.8": gradual("muon", 0.05, fall=0.8),
   "try-gsm": gsm(),
   "try-gsm-0.1": {**gsm(), "gsm.schedule.peak": 0.1},
   "try-gsm-end": gsm(prune_from=None),
   "try-gsm-smoothing": gsm(smoothing=0.9),
   **{f"try-adamw-{x:g}": sparsify("adamw", x) for x in (3e-3, 1.2e-2)},
+  **{
+    f"try-adamw-update-{x:g}": sparsify("adamw", x, select_by="update")
+    for x in (1.2e-2, 2.4e-2)
+  },
   **{f"try-muon-{x:g}": sparsify("muon", x) for x in (0.02, 0.1)},
+  "try-muon-smoothing": sparsify("muon", smoothing=0.9),
+  "try-muon-from-0.55": sparsify("muon", prune_from=0.55),
+  "try-muon-from-0.85": sparsify("muon", prune_from=0.85),
+  "try-muon-shrinkage-0.06": sparsify("muon", passive_weight_decay=0.06 / 0.05),
   **{f"try-dense-adamw-{x:g}": dense("adamw", x) for x in (3e-3, 6e-3)},
   **{f"try-dense-sgd-{x:g}": dense("sgd", x) for x in (0.1, 0.3)},
   **{f"try-dense-muon-{x:g}": dense("muon", x) for x in (0.02, 0.05)},
@@ -127,7 +138,7 @@ def entries() -> list[Entry]:
   ]
   for seed in range(2):
     for ratio in (10, 5):
-      for inner in DECAYS:
+      for inner in ("adamw", "muon"):
         for mode, numbers in MODES.items():
           name = f"try-{inner}-{mode}-{ratio}x-{seed}"
           numbers = {**sparsify(inner, **numbers), "density": 1 / ratio, "seed": seed}

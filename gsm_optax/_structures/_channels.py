@@ -46,7 +46,6 @@ def channels(
   share positions of an axis, as heads do with the features within heads in a matrix of
   all heads' features, those on the most leaves are taken.
 
-
   Args:
     apply_fn: as for `shrink`: the model in inference mode.
     params: what is trained; shapes and dtypes are enough. Statistics and the like are

@@ -34,12 +34,13 @@ class Leaves(NamedTuple):
   places: Sequence[int]
 
   @classmethod
-  def of(cls, prunable: Prunable, tree: Any) -> "Leaves":
-    """The prunable leaves of a tree of params."""
-    leaves, structure = jax.tree.flatten(tree, is_leaf=is_hole)
-    chosen = structure.flatten_up_to(prunable_tree(prunable, tree))
+  def of(cls, prunable: Prunable, params: Any, updates: Any = None) -> "Leaves":
+    """The prunable leaves of params, or of updates, of which some may be missing."""
+    like = params if updates is None else updates
+    leaves, tree = jax.tree.flatten(like, is_leaf=is_hole)
+    chosen = tree.flatten_up_to(prunable_tree(prunable, params))
     places = [i for i, leaf in enumerate(leaves) if not is_hole(leaf) and chosen[i]]
-    return cls(structure, places)
+    return cls(tree, places)
 
   def in_tree(self, arrays: Sequence[Any]) -> Any:
     """The tree with an array for each prunable leaf, and nothing elsewhere."""

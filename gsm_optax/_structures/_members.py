@@ -1,6 +1,7 @@
 """Which units the weights of each leaf belong to."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ class Place(NamedTuple):
     return result
 
 
+@dataclass(frozen=True, eq=False)
 class Member:
   """What is known of a leaf; no pytree, so that it is one leaf in a tree of them.
 
@@ -66,15 +68,10 @@ class Member:
     is_normalisation: whether it is the scale or offset of a normalisation.
   """
 
-  def __init__(
-    self,
-    path: str,
-    shape: tuple[int, ...],
-    places: Sequence[Place],
-    is_normalisation: bool,
-  ):
-    self.path, self.shape, self.places = path, shape, places
-    self.is_normalisation = is_normalisation
+  path: str
+  shape: tuple[int, ...]
+  places: Sequence[Place]
+  is_normalisation: bool
 
 
 class Members(NamedTuple):

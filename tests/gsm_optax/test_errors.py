@@ -54,6 +54,14 @@ def test_a_density_that_is_no_share(density):
     prune(PARAMS, density)
 
 
+def test_a_density_that_is_missing():
+  for make in TRANSFORMATIONS:
+    with pytest.raises(ValueError, match="`density` must be given"):
+      make(None)
+  with pytest.raises(ValueError, match="`density` must be given"):
+    prune(PARAMS, None)
+
+
 @pytest.mark.parametrize("density", [True, np.True_, "0.1", [0.1]])
 def test_a_density_that_is_no_number(density):
   for make in TRANSFORMATIONS:
