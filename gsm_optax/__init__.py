@@ -3,6 +3,7 @@
 from gsm_optax._gsm import gsm, scale_by_gsm
 from gsm_optax._keep_top_saliency import keep_top_saliency
 from gsm_optax._kernels import kernels
+from gsm_optax._load import load
 from gsm_optax._paths import paths
 from gsm_optax._prune_from import PruneFromState
 from gsm_optax._pruning import (
@@ -13,6 +14,7 @@ from gsm_optax._pruning import (
   prune,
 )
 from gsm_optax._saliency import first_order_taylor, gradient_magnitude, magnitude
+from gsm_optax._save import save
 from gsm_optax._selection import KeepTopSaliencyState
 from gsm_optax._share_left import share_left
 from gsm_optax._shrink import (
@@ -58,12 +60,14 @@ __all__ = [
   "gsm",
   "keep_top_saliency",
   "kernels",
+  "load",
   "magnitude",
   "magnitude_mask",
   "n_of_m",
   "nonzero_mask",
   "paths",
   "prune",
+  "save",
   "scale_by_gsm",
   "share_left",
   "shrink",

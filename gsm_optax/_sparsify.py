@@ -34,7 +34,7 @@ def sparsify(
   prunable: Prunable = None,
   saliency: Saliency | None = None,
   smoothing: float | jax.Array | None = None,
-  select_by: Literal["gradient", "update"] = "gradient",
+  select_by: Literal["gradient", "update"] | None = None,
   mask_gradient: bool = False,
   prune_from: int | jax.Array | None = None,
   structure: Structure | None = None,
@@ -80,9 +80,12 @@ def sparsify(
     saliency: as in `keep_top_saliency`.
     smoothing: as in `keep_top_saliency`.
     select_by: whether a saliency is that of the gradient and the weight, or of the
-      optimizer's update :math:`u` and the weight.
+      optimizer's update :math:`u` and the weight. ``None``: by the update, which under
+      AdamW was much the better way on a language model; for Muon, whose updates are
+      about as large for all weights of a matrix, ``"gradient"`` was.
     mask_gradient: whether the optimizer sees the gradient of the active weights alone,
-      with zeros for the others. It cannot where weights are selected by its update.
+      with zeros for the others. They are then selected by the gradient, as the update
+      is not known yet.
     prune_from: the step from which on weights are zero, as in `gsm`.
     structure: what is kept together, as in `keep_top_saliency`.
 
@@ -115,6 +118,7 @@ def sparsify(
       f" {optimizer!r}."
     )
   _check(passive_weight_decay, select_by, mask_gradient, prune_from)
+  by_update = select_by == "update" or (select_by is None and not mask_gradient)
   selection = top_saliency(
     density, prunable, saliency, smoothing, prune_from, structure
   )
@@ -137,7 +141,7 @@ def sparsify(
     **extra_args: Any,
   ) -> tuple[optax.Updates, SparsifyState]:
     gradients, old = updates, state
-    if select_by == "update":
+    if by_update:
       updates, state = inner.update(gradients, old.inner, params, **extra_args)
       active, chosen = selection.update(updates, old.selection, params)
     else:
@@ -177,8 +181,10 @@ def _check(
       f"`passive_weight_decay` must be in [0, 1], but it is {passive_weight_decay}: it"
       " is the share of itself that a passive weight loses in a step."
     )
-  if select_by not in ("gradient", "update"):
-    raise ValueError(f"`select_by` must be 'gradient' or 'update', not {select_by!r}.")
+  if select_by not in ("gradient", "update", None):
+    raise ValueError(
+      f"`select_by` must be 'gradient', 'update' or None, not {select_by!r}."
+    )
   if select_by == "update" and mask_gradient:
     raise ValueError(
       "`mask_gradient` hides from the optimizer what is not active, which cannot be"

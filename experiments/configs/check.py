@@ -22,7 +22,7 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
   (
     (
       *("epochs", "warmup_epochs", "density_epochs", "seed", "held_out"),
-      *("most", "padding", "peak", "weight_decay", "adam_share"),
+      *("most", "padding", "peak", "weight_decay", "adam_share", "power"),
     ),
     lambda value: value >= 0,
     "0 or more",

@@ -1,8 +1,12 @@
 """A language model: bytes of Python's standard library, which needs no download."""
 
+from dataclasses import replace
+
 from experiments.configs.recipe import NO_BASE, Data, Network, Phase, Recipe
-from experiments.train.pruners import GSM
+from experiments.train.optimizers import Muon
+from experiments.train.pruners import GSM, Sparsify
 from experiments.train.schedules import Cosine
+from experiments.train.structures import Channels
 
 # python -m experiments.prune lm-python
 LM_PYTHON = Recipe(
@@ -24,4 +28,24 @@ LM_PYTHON = Recipe(
   ),
   batch_size=16,
   evaluate_every=4,
+)
+
+# python -m experiments.prune lm-python-units
+# Half of the heads and hidden units.
+LM_PYTHON_UNITS = replace(
+  LM_PYTHON,
+  density=0.5,
+  structure=Channels(cost="multiply-adds"),
+  gsm=Phase(
+    8,
+    Sparsify(
+      Muon(),
+      passive_weight_decay=0.6,
+      start_density=1.0,
+      density_epochs=3.2,
+      smoothing=0.95,
+      prune_from=0.7,
+    ),
+    Cosine(0.05, warmup_epochs=0.5),
+  ),
 )

@@ -8,10 +8,10 @@ from experiments.configs import recipes
 from experiments.configs.recipe import changed, stretched
 from experiments.studies.study import Entry
 from experiments.train.optimizers import SGD, AdamW, Muon, Optimizer
-from experiments.train.pruners import GSM, Gradual, Sparsify
+from experiments.train.pruners import GSM, Gradual, Sparsify, SparsifyByPower
 from experiments.train.schedules import Cosine
 
-PRESET = "lm-python"
+PRESET, UNITS = "lm-python", "lm-python-units"
 COMPRESSIONS = (2, 5, 10, 20)
 
 INNER: dict[str, Optimizer] = {
@@ -32,10 +32,10 @@ TRIED_EPOCHS = 4
 """Of the trials."""
 
 
-def tried(numbers: Mapping[str, Any]) -> dict[str, Any]:
+def tried(numbers: Mapping[str, Any], preset: str = PRESET) -> dict[str, Any]:
   """The same on held-out files, in fewer epochs."""
-  recipe = stretched(changed(recipes()[PRESET], numbers), TRIED_EPOCHS)
-  return {"density": 0.1, "data.held_out": 1024, **numbers, "gsm": recipe.gsm}
+  recipe = stretched(changed(recipes()[preset], numbers), TRIED_EPOCHS)
+  return {"data.held_out": 1024, **numbers, "gsm": recipe.gsm}
 
 
 def dense(inner: str, peak: float) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def sparsify(inner: str, peak: float | None = None, **numbers: Any) -> dict[str,
   """`sparsify` around one of the optimizers, with the same decay at any rate."""
   epochs = recipes()[PRESET].gsm.epochs
   peak = PEAKS[inner] if peak is None else peak
-  optimizer = Sparsify(
+  optimizer = (SparsifyByPower if "power" in numbers else Sparsify)(
     *(INNER[inner], SHRINKAGE / peak),
     start_density=1.0,
     density_epochs=FALL * epochs,
@@ -112,15 +112,28 @@ TRIED: dict[str, dict[str, Any]] = {
   },
   **{f"try-muon-{x:g}": sparsify("muon", x) for x in (0.02, 0.1)},
   "try-muon-smoothing": sparsify("muon", smoothing=0.9),
+  "try-muon-power-0.5": sparsify("muon", power=0.5),
+  "try-muon-power-0": sparsify("muon", power=0.0),
+  "try-adamw-power-0.5": sparsify("adamw", power=0.5),
   "try-muon-from-0.55": sparsify("muon", prune_from=0.55),
   "try-muon-from-0.85": sparsify("muon", prune_from=0.85),
-  "try-muon-shrinkage-0.06": sparsify("muon", passive_weight_decay=0.06 / 0.05),
+  "try-muon-shrinkage-0.015": sparsify("muon", passive_weight_decay=0.3),
+  "try-muon-0.02-shrinkage-0.01": sparsify("muon", 0.02, passive_weight_decay=0.5),
   **{f"try-dense-adamw-{x:g}": dense("adamw", x) for x in (3e-3, 6e-3)},
   **{f"try-dense-sgd-{x:g}": dense("sgd", x) for x in (0.1, 0.3)},
   **{f"try-dense-muon-{x:g}": dense("muon", x) for x in (0.02, 0.05)},
 }
 """On 1,024 held-out windows; at 10× if pruned. The third rate of `sparsify` is that of
 the trials of its ways."""
+
+TRIED_UNITS: dict[str, dict[str, Any]] = {
+  "try-units-0.05": {},
+  "try-units-0.02": {
+    "gsm.optimizer.passive_weight_decay": SHRINKAGE / 0.02,
+    "gsm.schedule.peak": 0.02,
+  },
+}
+"""Heads and hidden units, also on held-out windows."""
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
   "gsm": ("GSM (SGD)", gsm()),
@@ -136,6 +149,8 @@ def entries() -> list[Entry]:
   result = [
     Entry(f"{name}-0", PRESET, tried(numbers)) for name, numbers in TRIED.items()
   ]
+  for name, numbers in TRIED_UNITS.items():
+    result.append(Entry(f"{name}-0", UNITS, tried(numbers, UNITS)))
   for seed in range(2):
     for ratio in (10, 5):
       for inner in ("adamw", "muon"):

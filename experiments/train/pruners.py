@@ -1,8 +1,10 @@
 """Optimizers that prune, as a recipe names them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import jax
 import jax.numpy as jnp
 import optax
 import tyro
@@ -11,6 +13,8 @@ import gsm_optax
 from experiments.train.fixed import fix_active_set
 from experiments.train.kernels import kernel_mask
 from experiments.train.optimizers import SGD, Optimizer, Task
+
+Saliency = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def falling_density(
@@ -100,12 +104,17 @@ class Sparsify(Optimizer):
       self.optimizer.build(task),
       falling_density(task, self.start_density, self.density_epochs),
       passive_weight_decay=self._shrinkage(task),
+      saliency=self._saliency,
       smoothing=self.smoothing,
       select_by=self.select_by,
       mask_gradient=self.mask_gradient,
       prune_from=None if self.prune_from is None else task.steps(self.prune_from),
       structure=task.structure,
     )
+
+  @property
+  def _saliency(self) -> Saliency | None:
+    return None
 
   def _shrinkage(self, task: Task) -> optax.Schedule:
     return lambda step: self.passive_weight_decay * task.learning_rate(step)
@@ -114,6 +123,21 @@ class Sparsify(Optimizer):
     """What will be left of a weight that is passive until the network is pruned."""
     steps = task.steps(self.prune_from)
     return gsm_optax.share_left(1.0, steps, None, self._shrinkage(task))
+
+
+@dataclass(frozen=True)
+class SparsifyByPower(Sparsify):
+  """By another saliency: |g|^power · |w|."""
+
+  power: float = 0.5
+  """1 is the paper's; 0 ranks by magnitude."""
+
+  @property
+  def _saliency(self) -> Saliency:
+    def saliency(gradient: jax.Array, weight: jax.Array) -> jax.Array:
+      return jnp.abs(gradient) ** self.power * jnp.abs(weight)
+
+    return saliency
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def expected_step(optimizer, gradients, state, params, select_by, mask_gradient)
   active = by_sorting(times(gradients, params))
   seen = masked(gradients, active) if mask_gradient else gradients
   updates, state = optimizer.update(seen, state, params)
-  if select_by == "update":
+  if select_by == "update" or (select_by is None and not mask_gradient):
     active = by_sorting(times(updates, params))
   updates = jax.tree.map(
     lambda update, mask, weight: np.where(mask, update, -DECAY * weight),
@@ -65,7 +65,10 @@ def expected_step(optimizer, gradients, state, params, select_by, mask_gradient)
 @each_optimizer
 @pytest.mark.parametrize(
   ("select_by", "mask_gradient"),
-  [("gradient", False), ("gradient", True), ("update", False)],
+  [
+    *(("gradient", False), ("gradient", True), ("update", False)),
+    *((None, False), (None, True)),
+  ],
 )
 def test_the_equation(optimizer, select_by, mask_gradient):
   optimizer = optimizer()

@@ -16,6 +16,7 @@ from experiments.train.pruners import (
   Gradual,
   GradualMagnitude,
   Sparsify,
+  SparsifyByPower,
   falling_density,
 )
 
@@ -190,6 +191,24 @@ def test_sparsify_shrinks_what_is_passive_with_the_learning_rate(inner):
   params = trained(optimizer.build(TASK))
   assert_close(params, trained(expected))
   assert int((params["kernel"] != 0).sum()) == 20
+
+
+@pytest.mark.parametrize(
+  ("power", "saliency"),
+  [
+    (1.0, gsm_optax.first_order_taylor),
+    (0.5, lambda g, w: jnp.sqrt(jnp.abs(g)) * jnp.abs(w)),
+    (0.0, gsm_optax.magnitude),
+  ],
+)
+def test_sparsify_by_a_power_of_the_gradient(power, saliency):
+  tx = SparsifyByPower(SGD(), 0.3, power=power).build(TASK)
+  expected = gsm_optax.sparsify(
+    *(SGD().build(TASK), 0.1),
+    passive_weight_decay=lambda step: 0.3 * SCHEDULE(step),
+    saliency=saliency,
+  )
+  assert_close(trained(tx), trained(expected))
 
 
 @pytest.mark.parametrize("prune_from", [None, 0.5])
