@@ -1,9 +1,9 @@
 """Global Sparse Momentum SGD for Optax: prunes a network while training it."""
 
+from gsm_optax._files import load, save
 from gsm_optax._gsm import gsm, scale_by_gsm
 from gsm_optax._keep_top_saliency import keep_top_saliency
 from gsm_optax._kernels import kernels
-from gsm_optax._load import load
 from gsm_optax._paths import paths
 from gsm_optax._prune_from import PruneFromState
 from gsm_optax._pruning import (
@@ -14,7 +14,6 @@ from gsm_optax._pruning import (
   prune,
 )
 from gsm_optax._saliency import first_order_taylor, gradient_magnitude, magnitude
-from gsm_optax._save import save
 from gsm_optax._selection import KeepTopSaliencyState
 from gsm_optax._share_left import share_left
 from gsm_optax._shrink import (

@@ -19,6 +19,7 @@ from gsm_optax._trees import (
   Prunable,
   named_leaves,
   named_prunable_leaves,
+  printable,
   prunable_leaves,
 )
 
@@ -114,7 +115,7 @@ class SparsityReport:
     rows = [("layer", "shape", "size", "kept", "density")]
     rows += [
       (
-        layer.path,
+        printable(layer.path),
         " × ".join(map(str, layer.shape)),
         f"{layer.size:,}",
         f"{layer.kept:,}",
@@ -142,7 +143,9 @@ class SparsityReport:
     if not self.units:
       return []
     rows = [("units of", "size", "kept", "density")]
-    pairs = [(each.name or "params", each.size, each.kept) for each in self.units]
+    pairs = [
+      (printable(each.name or "params"), each.size, each.kept) for each in self.units
+    ]
     if len(pairs) > 1:
       sizes = sum(each.size for each in self.units)
       pairs.append(("all units", sizes, sum(each.kept for each in self.units)))

@@ -155,3 +155,11 @@ def named_leaves(tree: Any) -> list[tuple[str, Any]]:
 def path_name(path: tuple[Any, ...]) -> str:
   """A path of keys, attributes and indices as a name, such as ``Dense_0/kernel``."""
   return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def printable(text: str) -> str:
+  """The text with escapes for what a terminal would obey, or not show."""
+  return "".join(
+    each if each.isprintable() else each.encode("unicode_escape").decode()
+    for each in text
+  )

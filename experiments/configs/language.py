@@ -24,7 +24,7 @@ LM_PYTHON = Recipe(
       density_epochs=3.2,
       prune_from=0.7,
     ),
-    Cosine(0.3, warmup_epochs=0.5),
+    Cosine(0.1, warmup_epochs=0.5),
   ),
   batch_size=16,
   evaluate_every=4,

@@ -50,11 +50,11 @@ def gradual(inner: str, peak: float, fall: float = 0.6) -> dict[str, Any]:
   return {"gsm.optimizer": optimizer, "gsm.schedule.peak": peak}
 
 
-def gsm(**numbers: Any) -> dict[str, Any]:
+def gsm(peak: float, **numbers: Any) -> dict[str, Any]:
   """GSM, changed in some numbers."""
   optimizer = recipes()[PRESET].gsm.optimizer
   assert isinstance(optimizer, GSM)
-  return {"gsm.optimizer": replace(optimizer, **numbers)}
+  return {"gsm.optimizer": replace(optimizer, **numbers), "gsm.schedule.peak": peak}
 
 
 SHRINKAGE = 0.03
@@ -101,10 +101,10 @@ TRIED: dict[str, dict[str, Any]] = {
   "try-gradual-adamw-0.024": gradual("adamw", 2.4e-2),
   "try-gradual-muon-fall-0.4": gradual("muon", 0.05, fall=0.4),
   "try-gradual-muon-fall-0.8": gradual("muon", 0.05, fall=0.8),
-  "try-gsm": gsm(),
-  "try-gsm-0.1": {**gsm(), "gsm.schedule.peak": 0.1},
-  "try-gsm-end": gsm(prune_from=None),
-  "try-gsm-smoothing": gsm(smoothing=0.9),
+  "try-gsm": gsm(0.3),
+  "try-gsm-0.1": gsm(0.1),
+  "try-gsm-end": gsm(0.3, prune_from=None),
+  "try-gsm-smoothing": gsm(0.3, smoothing=0.9),
   **{f"try-adamw-{x:g}": sparsify("adamw", x) for x in (3e-3, 1.2e-2)},
   **{
     f"try-adamw-update-{x:g}": sparsify("adamw", x, select_by="update")
@@ -135,13 +135,21 @@ TRIED_UNITS: dict[str, dict[str, Any]] = {
 }
 """Heads and hidden units, also on held-out windows."""
 
+DENSE = {"sgd": 0.1, "adamw": 6e-3, "muon": 0.02}
+"""The best learning rates without pruning."""
+
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-  "gsm": ("GSM (SGD)", gsm()),
-  "sparsify-adamw": ("`sparsify`, AdamW", sparsify("adamw")),
-  "sparsify-muon": ("`sparsify`, Muon", sparsify("muon")),
-  **{f"gradual-{x}": (f"gradual, {x}", gradual(x, PEAKS[x])) for x in INNER},
+  "gsm": ("GSM (SGD)", gsm(0.1)),
+  "sparsify-adamw": (
+    "`sparsify`, AdamW",
+    sparsify("adamw", 6e-3, select_by="update"),
+  ),
+  "sparsify-muon": ("`sparsify`, Muon", sparsify("muon", 0.05)),
+  "gradual-sgd": ("gradual, SGD", gradual("sgd", 0.3)),
+  "gradual-adamw": ("gradual, AdamW", gradual("adamw", 1.2e-2)),
+  "gradual-muon": ("gradual, Muon", gradual("muon", 0.05)),
 }
-"""In words, and in numbers."""
+"""In words, and in numbers: each at the best of its learning rates."""
 
 
 def entries() -> list[Entry]:
@@ -160,7 +168,7 @@ def entries() -> list[Entry]:
           result.append(Entry(name, PRESET, tried(numbers)))
   for seed in range(3):
     for inner in INNER:
-      numbers = {"seed": seed, **dense(inner, PEAKS[inner])}
+      numbers = {"seed": seed, **dense(inner, DENSE[inner])}
       result.append(Entry(f"dense-{inner}-{seed}", PRESET, numbers))
     for ratio in (10, 5, 20, 2) if seed == 0 else (10, 5):
       common = {"seed": seed, "density": 1 / ratio}

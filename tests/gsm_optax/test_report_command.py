@@ -1,4 +1,4 @@
-"""`python -m gsm_optax.report`: the report of a checkpoint, from the command line."""
+"""`python -m gsm_optax report`: the report of a checkpoint, from the command line."""
 
 import json
 import os
@@ -12,31 +12,15 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+from report_output import error, output
 
 import gsm_optax
 from experiments.run.weights import save_weights
-from gsm_optax.report import main
 
 PARAMS = {
   "conv": {"kernel": jnp.zeros((3, 3, 1, 4)).at[0].set(2.0), "bias": jnp.ones(4)},
   "head": {"kernel": jnp.arange(40.0).reshape(10, 4), "bias": jnp.zeros(4)},
 }
-
-
-def output(capsys, *arguments):
-  assert main([str(argument) for argument in arguments]) == 0
-  captured = capsys.readouterr()
-  assert not captured.err
-  return captured.out.removesuffix("\n")
-
-
-def error(capsys, *arguments):
-  """The one sentence on standard error."""
-  assert main([str(argument) for argument in arguments]) == 1
-  captured = capsys.readouterr()
-  assert not captured.out
-  (sentence,) = captured.err.splitlines()
-  return sentence
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +35,7 @@ def test_it_prints_the_report_of_the_saved_params(capsys, checkpoint):
 
 
 def test_it_runs_as_a_command_and_prints_nothing_else(checkpoint):
-  command = [sys.executable, "-m", "gsm_optax.report", str(checkpoint)]
+  command = [sys.executable, "-m", "gsm_optax", "report", str(checkpoint)]
   done = subprocess.run(command, capture_output=True, text=True, check=True)
   assert done.stdout == f"{gsm_optax.sparsity_report(PARAMS)}\n"
   assert not done.stderr

@@ -7,13 +7,13 @@ import os
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsm_optax._save import HEADER, VERSION, is_stored, stored_as
+from gsm_optax._files._save import HEADER, VERSION, is_stored, stored_as
 from gsm_optax._trees import named_leaves
 
 LONGEST_HEADER = 1 << 26
@@ -58,6 +58,33 @@ def load(path: str | os.PathLike[str], like: Any = None) -> Any:
            [0., 1., 0.],
            [0., 0., 1.]]), array([1., 1.], dtype=float16)]}
   """
+  saved = read_saved(path)
+  if like is not None:
+    return _in_tree_like(like, saved)
+  return _in_tree(saved.tree, saved.arrays)
+
+
+class Saved(NamedTuple):
+  """What a file holds.
+
+  Attributes:
+    names: of the leaves.
+    arrays: the leaves.
+    tree: the containers, in JSON's terms.
+  """
+
+  names: list[str]
+  arrays: list[np.ndarray]
+  tree: Any
+
+
+def read_saved(path: str | os.PathLike[str]) -> Saved:
+  """Reads a file of `save`.
+
+  Raises:
+    ValueError: if it is another, or damaged.
+    OSError: if there is no such file, or it cannot be read.
+  """
   with open(path, "rb") as file:
     content = io.BytesIO(file.read())
   try:
@@ -66,8 +93,8 @@ def load(path: str | os.PathLike[str], like: Any = None) -> Any:
       described = header["leaves"]
       names = [str(leaf["name"]) for leaf in described]
       arrays = [_leaf(archive, i, leaf) for i, leaf in enumerate(described)]
-      tree = None if like is not None else _in_tree(header["tree"], arrays)
-  except _NeedsMoreError:
+      _check_tree(header["tree"], len(arrays))
+  except _LaterVersionError:
     raise
   except Exception as error:
     # A damaged file can fail in a dozen ways, in `zipfile`, `zlib`, `json` and NumPy.
@@ -75,17 +102,17 @@ def load(path: str | os.PathLike[str], like: Any = None) -> Any:
       f"{os.fspath(path)!r} is no file of `gsm_optax.save`, or it is damaged:"
       f" {type(error).__name__}: {error}"
     ) from error
-  return tree if like is None else _in_tree_like(like, names, arrays)
+  return Saved(names, arrays, header["tree"])
 
 
-class _NeedsMoreError(ValueError):
-  """The file is whole, but more is needed to read it."""
+class _LaterVersionError(ValueError):
+  """The file is whole, but another version has written it."""
 
 
 def _header(archive: zipfile.ZipFile) -> Any:
   header = json.loads(_array(archive, HEADER, np.dtype(np.uint8), None).tobytes())
   if header["version"] != VERSION:
-    raise _NeedsMoreError(
+    raise _LaterVersionError(
       f"The file has version {header['version']} of the format, and this version of"
       f" gsm_optax reads version {VERSION} alone."
     )
@@ -123,6 +150,22 @@ def _leaf(archive: zipfile.ZipFile, number: int, described: Any) -> np.ndarray:
   return flat.view(dtype).reshape(shape)
 
 
+def _check_tree(node: Any, number: int) -> None:
+  """Raises an error of some kind if this is not how containers are described."""
+  if node is None:
+    return
+  if isinstance(node, int):
+    if not 0 <= node < number:
+      raise ValueError(f"there is no leaf {node}")
+    return
+  ((name, children),) = node.items()
+  for child in children:
+    if name in ("dict", "OrderedDict"):
+      key, child = child
+      hash(key)
+    _check_tree(child, number)
+
+
 def _in_tree(node: Any, arrays: list[np.ndarray]) -> Any:
   """The containers that were saved, with the arrays in them."""
   if node is None:
@@ -131,7 +174,7 @@ def _in_tree(node: Any, arrays: list[np.ndarray]) -> Any:
     return arrays[node]
   ((name, children),) = node.items()
   if name not in CONTAINERS:
-    raise _NeedsMoreError(
+    raise ValueError(
       f"The params were saved in a {name}, which cannot be made from a file: give"
       " `load` the untrained params as `like`."
     )
@@ -140,14 +183,15 @@ def _in_tree(node: Any, arrays: list[np.ndarray]) -> Any:
   return CONTAINERS[name]((key, _in_tree(child, arrays)) for key, child in children)
 
 
-def _in_tree_like(like: Any, names: list[str], arrays: list[np.ndarray]) -> Any:
+def _in_tree_like(like: Any, saved: Saved) -> Any:
   """The containers of another tree, with the arrays in them."""
 
   def words(name: str, leaf: Any) -> str:
     dtype, shape = getattr(leaf, "dtype", "no array"), getattr(leaf, "shape", "")
     return f"{name!r}, {dtype} {tuple(shape)}"
 
-  found = [words(name, array) for name, array in zip(names, arrays, strict=True)]
+  arrays = saved.arrays
+  found = [words(name, array) for name, array in zip(saved.names, arrays, strict=True)]
   wanted = [words(name, leaf) for name, leaf in named_leaves(like)]
   for one in sorted(set(found) ^ set(wanted)):
     where = "the file" if one in found else "`like`"
