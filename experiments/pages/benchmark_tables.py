@@ -102,3 +102,55 @@ def shrink_time_table(results: dict[str, Any]) -> str:
   ]
   headings = ["", "weights", "units", "`channel_groups`, s", "`shrink`, s"]
   return table([*headings, "of it to find all, rounds"], rows)
+
+
+def _network(found: dict[str, Any]) -> str:
+  """A network in words."""
+  ratio = f"{found['compression_ratio']:.0f}×"
+  return f"`{found['preset']}`, {ratio}, {found['accuracy']:.1f} %"
+
+
+def deploy_bytes_table(results: dict[str, Any]) -> str:
+  """A Markdown table of ``deploy.json``: bytes on disk."""
+  networks: list[dict[str, Any]] = list(results["networks"].values())
+  names = list(networks[0]["bytes"])
+  rows = [
+    [_network(found), *(f"{found['bytes'][name]:,}" for name in names)]
+    for found in networks
+  ]
+  return table(["", *names], rows)
+
+
+def deploy_times_table(results: dict[str, Any]) -> str:
+  """A Markdown table of ``deploy.json``: milliseconds."""
+  names = ["JAX", "JAX, shrunk", "ONNX Runtime", "ONNX Runtime, shrunk"]
+  names += ["NumPy", "SciPy, CSR"]
+  rows: list[list[str]] = []
+  for found in results["networks"].values():
+    for batch, seconds in found["seconds"].items():
+      least = min(seconds.values())
+      cells = [
+        _least(f"{1e3 * seconds[name]:.3g}", seconds[name] == least)
+        if name in seconds
+        else ""
+        for name in names
+      ]
+      rows.append([_network(found), batch, *cells])
+  return table(["", "batch", *names], rows)
+
+
+def _least(text: str, is_least: bool) -> str:
+  return f"**{text}**" if is_least else text
+
+
+def deploy_words(results: dict[str, Any]) -> str:
+  """Where a dense network is the quickest."""
+  won = [
+    f"`{found['preset']}` at batch {batch}"
+    for found in results["networks"].values()
+    for batch, seconds in found["seconds"].items()
+    if min(seconds, key=lambda name: seconds[name]) in ("JAX", "ONNX Runtime", "NumPy")
+  ]
+  packages = ", ".join(f"{name} {v}" for name, v in results["packages"].items())
+  where = f"Dense wins for {', '.join(won)}." if won else "Dense is nowhere quickest."
+  return f"{where} ({results['device']['kind']}; {packages}.)"

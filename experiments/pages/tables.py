@@ -16,6 +16,9 @@ from experiments.benchmarks.accelerator_table import (
 )
 from experiments.benchmarks.compiled_table import compiled_table
 from experiments.pages.benchmark_tables import (
+  deploy_bytes_table,
+  deploy_times_table,
+  deploy_words,
   input_table,
   selection_table,
   shrink_time_table,
@@ -44,6 +47,7 @@ def tables() -> dict[str, str]:
     )
   )
   shrinking = json.loads((RESULTS / "shrink-time" / "shrink.json").read_text())
+  deploy = json.loads((RESULTS / "deploy" / "deploy.json").read_text())
   scores = [
     json.loads((RESULTS / "unit-scores" / f"{name}.json").read_text())
     for name in ("digits", "cifar10")
@@ -62,6 +66,9 @@ def tables() -> dict[str, str]:
     "input": input_table(images),
     "selection": selection_table(selection),
     "shrink-time": shrink_time_table(shrinking),
+    "deploy-bytes": deploy_bytes_table(deploy),
+    "deploy-times": deploy_times_table(deploy),
+    "deploy-words": deploy_words(deploy),
     "unit-scores": unit_scores_table(scores),
     "gpu": gpu_table(gpu),
     "gpu-graphs": gpu_table(graphs),

@@ -128,6 +128,7 @@ the trials of its ways."""
 
 TRIED_UNITS: dict[str, dict[str, Any]] = {
   "try-units-0.05": {},
+  "try-units-few": {"density": 0.25},
   "try-units-0.02": {
     "gsm.optimizer.passive_weight_decay": SHRINKAGE / 0.02,
     "gsm.schedule.peak": 0.02,

@@ -140,7 +140,7 @@ def take(array: Any, axis: int, positions: Positions) -> Any:
   if m and np.array_equal(positions, np.arange(positions[0], positions[0] + m)):
     first = int(positions[0])
     return lax.slice_in_dim(array, first, first + m, axis=axis)
-  return jnp.take(array, positions, axis=axis, unique_indices=True, mode="clip")
+  return jnp.take(array, positions, axis=axis, mode="clip")
 
 
 def take_kept(units: Units, array: Any, axes: Sequence[Axis]) -> Any:
