@@ -34,7 +34,7 @@ from gsm_optax._sparsity_report import (
 from gsm_optax._structures import Structure, blocks, channels, n_of_m
 from gsm_optax._threshold import global_threshold
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
   "ChannelGroup",

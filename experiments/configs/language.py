@@ -40,12 +40,12 @@ LM_PYTHON_UNITS = replace(
     8,
     Sparsify(
       Muon(),
-      passive_weight_decay=0.6,
+      passive_weight_decay=1.5,
       start_density=1.0,
       density_epochs=3.2,
       smoothing=0.95,
       prune_from=0.7,
     ),
-    Cosine(0.05, warmup_epochs=0.5),
+    Cosine(0.02, warmup_epochs=0.5),
   ),
 )

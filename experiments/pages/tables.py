@@ -25,6 +25,7 @@ from experiments.pages.benchmark_tables import (
   step_table,
   unit_scores_table,
 )
+from experiments.pages.readme_tables import readme_results, readme_speed
 from experiments.pages.run_tables import (
   results_table,
   runs_by_preset,
@@ -76,6 +77,8 @@ def tables() -> dict[str, str]:
     "gpu-step-deep": step_sentence(gpu_deep, graphs_deep, sorts=False),
     "gpu-exactness": exactness_sentence(exactness),
     "compiled": compiled_table(compiled),
+    "readme-results": readme_results(),
+    "readme-speed": readme_speed(),
     "vanishing": vanishing_table(),
     "smoothing": smoothing_table(runs_by_preset(RESULTS / "smoothing")),
   }

@@ -19,6 +19,7 @@ from experiments.studies.language_runs import (
   INNER,
   METHODS,
   TRIED,
+  TRIED_UNITS,
   entries,
 )
 from experiments.studies.results import Results, of_all_seeds, read
@@ -48,6 +49,7 @@ def tables(folder: Path) -> dict[str, str]:
   return {
     "language": methods_table(results),
     "language-modes": modes_table(results),
+    "language-units": units_table(results),
     "language-trials": trials_table(results),
   }
 
@@ -72,6 +74,39 @@ def methods_table(results: Results) -> str:
   return table(["", "1×", *(f"{ratio}×" for ratio in COMPRESSIONS)], rows)
 
 
+LENGTH = 128
+"""Bytes of a text."""
+
+
+def units_table(results: Results) -> str:
+  """Half of the heads and hidden units, beside the dense and a thinner network."""
+  labels = {
+    "dense-muon": "dense",
+    "units": "half of the units",
+    "uniform": "as many multiply-adds, dense from scratch",
+  }
+  rows: list[list[str]] = []
+  for name, label in labels.items():
+    runs = of_all_seeds(results, name)
+    if not runs:
+      rows.append([label, MISSING, "", "", "", ""])
+      continue
+    found = [run["shrunk"] for run in runs]
+    after = sum(each["multiply_adds"][1] for each in found) / len(found) / LENGTH
+    speeds = [_tokens(found[0], batch) for batch in (1, 32)]
+    rows.append([label, _cell(runs), f"{after:,.0f}", *speeds, str(len(runs))])
+  headings = ["", "loss", "multiply-adds a token"]
+  return table([*headings, "tokens/s, batch 1", "batch 32", "seeds"], rows)
+
+
+def _tokens(found: Mapping[str, Any], batch: int) -> str:
+  """Per second, before and after."""
+  before, after = (batch * LENGTH / x for x in found["seconds"][str(batch)])
+  if found["multiply_adds"][0] == found["multiply_adds"][1]:
+    return f"{after:,.0f}"
+  return f"{before:,.0f} → {after:,.0f}"
+
+
 def modes_table(results: Results) -> str:
   """By what `sparsify` may select: losses on held-out files."""
   labels = {
@@ -94,7 +129,7 @@ def trials_table(results: Results) -> str:
   """What was tried at 10× on held-out files."""
   rows = [
     [f"`{name}`", f"{loss(run):.3f}" if run else MISSING]
-    for name in TRIED
+    for name in [*TRIED, *TRIED_UNITS]
     for run in [results.get(f"{name}-0")]
   ]
   return table(["", "loss on held-out files"], rows)

@@ -126,15 +126,25 @@ TRIED: dict[str, dict[str, Any]] = {
 """On 1,024 held-out windows; at 10× if pruned. The third rate of `sparsify` is that of
 the trials of its ways."""
 
+
+def units(peak: float, density: float = 0.5) -> dict[str, Any]:
+  """Heads and hidden units, by Muon at a learning rate."""
+  return {
+    "density": density,
+    "gsm.optimizer.passive_weight_decay": SHRINKAGE / peak,
+    "gsm.schedule.peak": peak,
+  }
+
+
 TRIED_UNITS: dict[str, dict[str, Any]] = {
-  "try-units-0.05": {},
-  "try-units-few": {"density": 0.25},
-  "try-units-0.02": {
-    "gsm.optimizer.passive_weight_decay": SHRINKAGE / 0.02,
-    "gsm.schedule.peak": 0.02,
-  },
+  "try-units-0.05": units(0.05),
+  "try-units-few": units(0.05, 0.25),
+  "try-units-0.02": units(0.02),
 }
-"""Heads and hidden units, also on held-out windows."""
+"""Also on held-out windows."""
+
+UNIFORM = {"depth": 4, "width": 128, "heads": 4, "hidden": 176}
+"""A network with as many multiply-adds as half of the units have."""
 
 DENSE = {"sgd": 0.1, "adamw": 6e-3, "muon": 0.02}
 """The best learning rates without pruning."""
@@ -171,6 +181,9 @@ def entries() -> list[Entry]:
     for inner in INNER:
       numbers = {"seed": seed, **dense(inner, DENSE[inner])}
       result.append(Entry(f"dense-{inner}-{seed}", PRESET, numbers))
+    result.append(Entry(f"units-{seed}", UNITS, {"seed": seed}))
+    uniform = {**dense("muon", DENSE["muon"]), "model.options": UNIFORM}
+    result.append(Entry(f"uniform-{seed}", PRESET, {"seed": seed, **uniform}))
     for ratio in (10, 5, 20, 2) if seed == 0 else (10, 5):
       common = {"seed": seed, "density": 1 / ratio}
       for name, (_, numbers) in METHODS.items():
