@@ -19,6 +19,7 @@ from experiments.models import ModelError
 from experiments.run.checkpoints import DamagedError
 from experiments.run.errors import RunError, reason
 from experiments.run.stages import DeadlineError, DivergenceError
+from experiments.run.terminal import give_up_printing, printable, speak_plainly
 from experiments.train.devices import ClusterError, join_cluster
 
 DEFAULT = "digits"
@@ -81,6 +82,7 @@ def parse(
   kind: type[AnyJob], program: str, what: str, arguments: Sequence[str]
 ) -> AnyJob:
   """The job that a command line asks for: a recipe, then flags that change it."""
+  speak_plainly()
   try:
     all_recipes = recipes()
   except ConfigError as error:
@@ -128,10 +130,10 @@ def run_command_line(
     run(job)
     sys.stdout.flush()
   except MENDABLE as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {printable(str(error))}")
   except OSError as error:
     # Whatever else the operating system refuses: most likely to print on a full disk.
-    _give_up_printing()
+    give_up_printing()
     what = f"{error.filename}: " if error.filename else ""
     sys.exit(
       f"error: {what}{reason(error)}; after that {to_continue} continues the run."
@@ -145,11 +147,3 @@ def run_command_line(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(130)
-
-
-def _give_up_printing() -> None:
-  """Sends to nowhere what Python would print at its end, where that fails."""
-  try:
-    sys.stdout.flush()
-  except OSError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

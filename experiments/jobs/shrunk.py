@@ -9,6 +9,7 @@ from rich.table import Table
 
 import gsm_optax
 from experiments.models import Model, examples
+from experiments.run.terminal import shown
 from experiments.run.timing import side_by_side
 
 BATCHES = (1, 32, 1000)
@@ -92,7 +93,7 @@ def shrunk_table(found: dict[str, Any]) -> Table:
   for layer in found["layers"]:
     if layer["before"] != layer["after"]:
       shapes = [" × ".join(map(str, layer[key])) for key in ("before", "after")]
-      table.add_row(layer["path"], *shapes)
+      table.add_row(shown(layer["path"]), *shapes)
   rows = {
     "units": found["units"],
     "numbers": found["weights"],

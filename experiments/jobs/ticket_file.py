@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from rich.markup import escape
 from rich.table import Table
 
 import gsm_optax
+from experiments.run.errors import reason
 from experiments.run.files import writing
+from experiments.run.terminal import shown
 from experiments.train.kernels import kernel_mask
 
 
@@ -52,17 +53,20 @@ class Ticket(NamedTuple):
       TicketError: if the file is missing or no ticket.
     """
     try:
-      # Of any other file NumPy says that it is pickled, and how to load it even so.
-      with zipfile.ZipFile(path), np.load(path) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-      source = json.loads(str(arrays.pop("source")))
+      return cls._read(path)
     except Exception as error:
-      raise TicketError(f"{path} is no ticket: {error}") from error
+      # What others have made fails in many ways: no archive, too deep a tree.
+      raise TicketError(f"{path} is no ticket: {reason(error)}") from error
+
+  @classmethod
+  def _read(cls, path: Path) -> "Ticket":
+    # Of any other file NumPy says that it is pickled, and how to load it even so.
+    with zipfile.ZipFile(path), np.load(path) as archive:
+      arrays = {name: archive[name] for name in archive.files}
+    source = json.loads(str(arrays.pop("source")))
     trees: dict[str, Any] = unflatten_dict(arrays, sep="/")
     if trees.keys() != {"mask", "initial"} or not isinstance(source, dict):
-      raise TicketError(
-        f"{path} is no ticket: it needs masks, initial values and their source."
-      )
+      raise ValueError("it needs masks, initial values and their source.")
     masks: dict[str, Any] = flatten_dict(trees["mask"], sep="/")
     initial: dict[str, Any] = flatten_dict(trees["initial"], sep="/")
     fits = masks.keys() == initial.keys() and all(
@@ -72,11 +76,13 @@ class Ticket(NamedTuple):
       for name, leaf in masks.items()
     )
     if not fits:
-      raise TicketError(
-        f"{path} is no ticket: each mask must be boolean, and of the shape of the"
-        " initial values of the same name."
+      raise ValueError(
+        "each mask must be boolean, and of the shape of the initial values of the same"
+        " name."
       )
-    return cls(trees["mask"], trees["initial"], source)
+    ticket = cls(trees["mask"], trees["initial"], source)
+    _ = ticket.report  # there is something prunable
+    return ticket
 
   @property
   def report(self) -> gsm_optax.SparsityReport:
@@ -88,14 +94,14 @@ def table(ticket: Ticket) -> Table:
   """The ticket's layers, and how it was found."""
   report = ticket.report
   found = ", ".join(f"{name} {value}" for name, value in ticket.source.items())
-  result = Table(title=escape(f"{report.compression_ratio:.1f}× ticket ({found})"))
+  result = Table(title=shown(f"{report.compression_ratio:.1f}× ticket ({found})"))
   for heading in ("layer", "weights", "kept", "density", "mean |initial|"):
     result.add_column(heading, justify="right")
   initial: dict[str, Any] = flatten_dict(ticket.initial, sep="/")
   for layer in report.layers:
     size = np.abs(initial[layer.path]).sum() / max(layer.kept, 1)
     result.add_row(
-      layer.path, f"{layer.size:,}", f"{layer.kept:,}", f"{layer.density:.2%}",
+      shown(layer.path), f"{layer.size:,}", f"{layer.kept:,}", f"{layer.density:.2%}",
       f"{size:.3g}",
     )  # fmt: skip
   result.add_section()
@@ -167,7 +173,7 @@ def overlap_table(rows: list[Overlap]) -> Table:
     if row.layer == "total":
       result.add_section()
     result.add_row(
-      row.layer, f"{row.first:,}", f"{row.second:,}", f"{row.common:,}",
+      shown(row.layer), f"{row.first:,}", f"{row.second:,}", f"{row.common:,}",
       f"{row.by_chance:,.1f}", f"{row.jaccard:.1%}",
     )  # fmt: skip
   return result

@@ -41,6 +41,7 @@ from experiments.models import Model
 from experiments.run.errors import unwritable
 from experiments.run.folder import finished, refuse_other_run
 from experiments.run.stages import Start
+from experiments.run.terminal import on_any_terminal, printable
 from experiments.train.devices import is_first_process
 from experiments.train.kernels import kernel_mask
 
@@ -247,6 +248,7 @@ def show(ticket: Ticket, results: dict[str, Any], job: TicketJob) -> None:
   console.print(f"All files: {job.folder}", soft_wrap=True)
 
 
+@on_any_terminal
 def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
   arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -263,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       )
       return
   except TicketError as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {printable(str(error))}")
   what = (
     "Find a winning ticket, rewind it, train it alone, beside two controls."
     " `inspect TICKET.npz` and `compare TICKET.npz TICKET.npz` show what was found."

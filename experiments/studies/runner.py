@@ -24,6 +24,7 @@ from rich.table import Table
 
 from experiments.jobs.command_line import run_command_line
 from experiments.run.errors import RunError, unwritable
+from experiments.run.terminal import on_any_terminal
 from experiments.studies import studies
 from experiments.studies.results import RESULTS
 from experiments.studies.study import Entry
@@ -142,6 +143,7 @@ def show(entries: Sequence[Entry], paper: Paper, console: Console) -> None:
   console.print(table)
 
 
+@on_any_terminal
 def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
   arguments = sys.argv[1:] if arguments is None else arguments

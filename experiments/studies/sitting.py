@@ -38,6 +38,7 @@ from experiments.jobs.command_line import MENDABLE
 from experiments.run.errors import RunError, unwritable
 from experiments.run.files import write_json
 from experiments.run.stages import DeadlineError
+from experiments.run.terminal import on_any_terminal
 from experiments.studies import studies
 from experiments.studies.archive import NOTE, pack, unpack
 from experiments.studies.plan import make_plan, planned
@@ -189,6 +190,7 @@ def sit(sitting: Sitting, deadline: float, console: Console) -> None:
       copy_results(sitting.runs / entry.name, sitting.committed / entry.name)
 
 
+@on_any_terminal
 def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
   started = time.monotonic()

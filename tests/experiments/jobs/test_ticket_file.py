@@ -1,5 +1,9 @@
 """A ticket's file gives back what was saved, and what is no ticket is refused."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -59,3 +63,66 @@ def test_overlap_counts_what_both_keep():
   assert layer.jaccard == 1 / 4
   with pytest.raises(TicketError, match="not of the same model"):
     overlap(first, ticket_of({"a": np.ones((2, 3), bool), "b": np.ones(3, bool)}))
+
+
+NASTY = "a\x1b[31m\x07[bold]é\u202e[/]"
+
+
+@pytest.mark.parametrize(
+  "arrays",
+  [
+    {"mask/a": np.ones((0, 3), bool), "initial/a": np.ones((0, 3), np.float32)},
+    {"mask/a": np.ones(3, bool), "initial/a": np.ones(3, np.float32)},
+    {},
+    {
+      "mask/a": np.ones((2, 3), bool),
+      "initial/a": np.ones((2, 3), np.float32),
+      "mask/a/b": np.ones((2, 3), bool),
+      "initial/a/b": np.ones((2, 3)),
+    },
+    {
+      "mask" + "/a" * 2000: np.ones((2, 3), bool),
+      "initial" + "/a" * 2000: np.ones((2, 3), np.float32),
+    },
+    {NASTY: np.ones((2, 3), bool)},
+  ],
+  ids=["empty", "one-dimensional", "nothing", "nested twice", "deep", "nasty"],
+)
+def test_odd_masks_are_refused_in_a_sentence(tmp_path, arrays):
+  np.savez(tmp_path / "t.npz", source="{}", **arrays)
+  for command in (["inspect"], ["compare", str(tmp_path / "t.npz")]):
+    with pytest.raises(SystemExit, match=r"error: .*t\.npz is no ticket: ") as exit_:
+      main([*command, str(tmp_path / "t.npz")])
+    assert str(exit_.value).isprintable()
+
+
+def test_names_never_reach_the_terminal_raw(tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "200")
+  ticket = ticket_of({NASTY: np.ones((2, 3), bool)})
+  ticket = ticket._replace(source={NASTY: NASTY})
+  ticket.save(tmp_path / "t.npz")
+  for command in (["inspect"], ["compare", str(tmp_path / "t.npz")]):
+    main([*command, str(tmp_path / "t.npz")])
+    printed = capsys.readouterr().out
+    assert all(line.isprintable() for line in printed.split("\n"))
+    assert r"a\x1b[31m\x07[bold]é\u202e[/]" in "".join(printed.split())
+
+
+def inspect(path, **options):
+  command = [sys.executable, "-m", "experiments.tickets", "inspect", str(path)]
+  pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+  return subprocess.run(command, **{**pipes, **options})
+
+
+def test_terminals_that_know_little_or_take_nothing(tmp_path):
+  ticket_of({"é": np.ones((2, 3), bool)}).save(tmp_path / "t.npz")
+  ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+  done = inspect(tmp_path / "t.npz", env=ascii_only)
+  assert (done.returncode, done.stderr) == (0, "")
+  assert "1.0x ticket" in done.stdout
+  assert r"\xe9" in done.stdout
+  if os.path.exists("/dev/full"):
+    with open("/dev/full", "w") as full:
+      done = inspect(tmp_path / "t.npz", stdout=full)
+    assert done.returncode == 1
+    assert done.stderr == "error: No space left on device.\n"
