@@ -12,7 +12,8 @@ from experiments.train.schedules import Cosine
 from experiments.train.structures import Blocks, Channels, NOfM
 
 # python -m experiments.prune digits-units
-# A quarter of the hidden units.
+# A quarter of the hidden units. A quarter of a minute on one CPU core; 97.2 % → 97.5 %,
+# mean of seeds 0 to 2.
 DIGITS_UNITS = replace(
   DIGITS,
   density=1 / 4,
@@ -32,7 +33,8 @@ DIGITS_UNITS = replace(
 
 # python -m experiments.prune lenet5-units --data-dir FOLDER
 # Filters and hidden units, from the first step on, so that a tenth of the multiply-adds
-# is left. The density is a share of the units, most of which are cheap.
+# is left. The density is a share of the units, most of which are cheap. Three minutes on
+# one CPU core; 99.35 %, mean of seeds 0 to 2.
 LENET5_UNITS = Recipe(
   data=Data("mnist"),
   model=Network("lenet5"),
@@ -55,7 +57,8 @@ LENET5_UNITS = Recipe(
 )
 
 # python -m experiments.prune lenet300-2of4 --data-dir FOLDER
-# Two of every four weights of a unit, as NVIDIA's sparse tensor cores take them.
+# Two of every four weights of a unit, as NVIDIA's sparse tensor cores take them. About a
+# minute on one CPU core; 98.26 % → 99.10 %, mean of seeds 0 to 2.
 LENET300_2OF4 = replace(
   LENET300_FAST,
   density=0.5,
@@ -66,7 +69,8 @@ LENET300_2OF4 = replace(
 )
 
 # python -m experiments.prune lenet300-blocks --data-dir FOLDER
-# Four weights at a time.
+# Four weights at a time. Three minutes on one CPU core, with its base model; 98.26 % →
+# 99.06 %, mean of seeds 0 to 2.
 LENET300_BLOCKS = replace(
   LENET300_FAST,
   density=1 / 20,
@@ -75,7 +79,8 @@ LENET300_BLOCKS = replace(
 )
 
 # python -m experiments.prune resnet20-units --data-dir FOLDER
-# Half of the multiply-adds of a ResNet-20, on CIFAR-10 at 16×16.
+# Half of the multiply-adds of a ResNet-20, on CIFAR-10 at 16×16. A quarter of an hour on
+# one CPU core.
 RESNET20_UNITS = replace(
   RESNET20_SMALL,
   density=0.6,
