@@ -33,8 +33,8 @@ DIGITS_UNITS = replace(
 
 # python -m experiments.prune lenet5-units --data-dir FOLDER
 # Filters and hidden units, from the first step on, so that a tenth of the multiply-adds
-# is left. The density is a share of the units, most of which are cheap. Three minutes on
-# one CPU core; 99.35 %, mean of seeds 0 to 2.
+# is left. The density is a share of the units, most of which are cheap. Three minutes
+# on one CPU core; 99.35 %, mean of seeds 0 to 2.
 LENET5_UNITS = Recipe(
   data=Data("mnist"),
   model=Network("lenet5"),
@@ -57,8 +57,8 @@ LENET5_UNITS = Recipe(
 )
 
 # python -m experiments.prune lenet300-2of4 --data-dir FOLDER
-# Two of every four weights of a unit, as NVIDIA's sparse tensor cores take them. About a
-# minute on one CPU core; 98.26 % → 99.10 %, mean of seeds 0 to 2.
+# Two of every four weights of a unit, as NVIDIA's sparse tensor cores take them. A minute
+# on one CPU core; 98.26 % → 99.10 %, mean of seeds 0 to 2.
 LENET300_2OF4 = replace(
   LENET300_FAST,
   density=0.5,
@@ -79,8 +79,8 @@ LENET300_BLOCKS = replace(
 )
 
 # python -m experiments.prune resnet20-units --data-dir FOLDER
-# Half of the multiply-adds of a ResNet-20, on CIFAR-10 at 16×16. A quarter of an hour on
-# one CPU core.
+# Half of the multiply-adds of a ResNet-20, on CIFAR-10 at 16×16. A quarter of an hour
+# on one CPU core.
 RESNET20_UNITS = replace(
   RESNET20_SMALL,
   density=0.6,
