@@ -57,8 +57,8 @@ LENET5_UNITS = Recipe(
 )
 
 # python -m experiments.prune lenet300-2of4 --data-dir FOLDER
-# Two of every four weights of a unit, as NVIDIA's sparse tensor cores take them. A minute
-# on one CPU core; 98.26 % → 99.10 %, mean of seeds 0 to 2.
+# Two of every four weights of a unit, as NVIDIA's sparse tensor cores take them. One
+# minute on one CPU core; 98.26 % → 99.10 %, mean of seeds 0 to 2.
 LENET300_2OF4 = replace(
   LENET300_FAST,
   density=0.5,
