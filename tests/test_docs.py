@@ -73,5 +73,13 @@ def test_the_site_builds_without_a_warning(tmp_path):
   api = (tmp_path / "api" / "index.html").read_text()
   for leftover in (".. math::", ":math:", "`_"):
     assert leftover not in api
+  for page in tmp_path.rglob("*.html"):
+    text = page.read_text()
+    # Formulas are shown, and all else too, without anything from elsewhere.
+    assert not re.search(r'(src|rel="stylesheet" href)="(https?:)?//', text)
+    assert "arithmatex" not in text
+    for formula in re.findall(r"<math.*?</math>", text, re.DOTALL):
+      assert not re.search(r"\\|<mi>&(amp;)?</mi>", formula), formula
+  assert (tmp_path / "api" / "index.html").read_text().count("<math") > 20
   for picture in ("report.png", "selection.png", "layers.png"):
     assert (tmp_path / "pictures" / picture).exists()

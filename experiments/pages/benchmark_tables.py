@@ -113,12 +113,11 @@ def _network(found: dict[str, Any]) -> str:
 def deploy_bytes_table(results: dict[str, Any]) -> str:
   """A Markdown table of ``deploy.json``: bytes on disk."""
   networks: list[dict[str, Any]] = list(results["networks"].values())
-  names = list(networks[0]["bytes"])
   rows = [
-    [_network(found), *(f"{found['bytes'][name]:,}" for name in names)]
-    for found in networks
+    [name, *(f"{found['bytes'][name]:,}" for found in networks)]
+    for name in networks[0]["bytes"]
   ]
-  return table(["", *names], rows)
+  return table(["", *map(_network, networks)], rows)
 
 
 def deploy_times_table(results: dict[str, Any]) -> str:
