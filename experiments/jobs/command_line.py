@@ -19,7 +19,7 @@ from experiments.models import ModelError
 from experiments.run.checkpoints import DamagedError
 from experiments.run.errors import RunError, reason
 from experiments.run.stages import DeadlineError, DivergenceError
-from experiments.run.terminal import give_up_printing, printable, speak_plainly
+from experiments.run.terminal import give_up_printing, printable
 from experiments.train.devices import ClusterError, join_cluster
 
 DEFAULT = "digits"
@@ -82,7 +82,6 @@ def parse(
   kind: type[AnyJob], program: str, what: str, arguments: Sequence[str]
 ) -> AnyJob:
   """The job that a command line asks for: a recipe, then flags that change it."""
-  speak_plainly()
   try:
     all_recipes = recipes()
   except ConfigError as error:

@@ -27,6 +27,7 @@ from experiments.jobs import prune
 from experiments.jobs.command_line import Job, parse, run_command_line
 from experiments.jobs.setup import Setup, find_base, set_up, start_from
 from experiments.run.stages import Start
+from experiments.run.terminal import on_any_terminal
 from experiments.train.devices import batch_mesh, is_first_process
 from experiments.train.evaluate import Accuracy, make_evaluate
 from experiments.train.kernels import kernel_mask
@@ -196,6 +197,7 @@ def _retrained(accuracy: Accuracy, report: gsm_optax.SparsityReport) -> dict[str
   }
 
 
+@on_any_terminal
 def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
   what = "Prune a base model by magnitude, at once and with retraining."

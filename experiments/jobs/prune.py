@@ -20,6 +20,7 @@ from experiments.jobs.setup import Setup, find_base, set_up, start_from
 from experiments.jobs.shrunk import shrunk, shrunk_sentence, shrunk_table
 from experiments.run.recording import Display
 from experiments.run.stages import Outcome, Stage
+from experiments.run.terminal import on_any_terminal
 from experiments.train.devices import batch_mesh, is_first_process
 from experiments.train.evaluate import make_evaluate
 from experiments.train.statistics import make_reestimate
@@ -229,6 +230,7 @@ def _accuracy(results: dict[str, Any], name: str) -> str:
   return f"{results[f'{name}_test_loss']:.3f} nats, {accuracy}"
 
 
+@on_any_terminal
 def main(arguments: Sequence[str] | None = None) -> None:
   """The command line."""
   what = "Train a base model, train it on under GSM, prune it, report."
