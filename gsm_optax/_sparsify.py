@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gsm_optax._branches import either
 from gsm_optax._checks import known_number
 from gsm_optax._pruning import apply_mask
 from gsm_optax._saliency import Saliency
 from gsm_optax._selection import KeepTopSaliencyState, top_saliency
-from gsm_optax._structures import Structure
+from gsm_optax._structures import Leaves, Structure, left_of, with_structure
 from gsm_optax._trees import Prunable, is_hole
 
 
@@ -86,7 +87,8 @@ def sparsify(
     mask_gradient: whether the optimizer sees the gradient of the active weights alone,
       with zeros for the others. They are then selected by the gradient, as the update
       is not known yet.
-    prune_from: the step from which on weights are zero, as in `gsm`.
+    prune_from: the step from which on weights are zero, as in `gsm`. Of their gradient
+      the optimizer then sees nothing: Muon, say, makes a matrix's update of all of it.
     structure: what is kept together, as in `keep_top_saliency`.
 
   Returns:
@@ -123,6 +125,7 @@ def sparsify(
     density, prunable, saliency, smoothing, prune_from, structure
   )
   inner = optax.with_extra_args_support(optimizer)
+  chosen_from = with_structure(prunable, structure)
 
   def init_fn(params: Any) -> SparsifyState:
     return SparsifyState(selection.init(params), inner.init(params))
@@ -134,6 +137,26 @@ def sparsify(
       return 1.0
     return decay if prune_from is None else jnp.where(count >= prune_from, 1.0, decay)
 
+  def of_what_is_left(gradients: Any, params: Any, count: jax.Array) -> Any:
+    """Once the zeros stay, the gradient without theirs."""
+    if prune_from is None or mask_gradient or params is None:
+      return gradients
+    where = Leaves.of(chosen_from, params, gradients)
+    leaves, weights = where.tree.flatten_up_to(gradients), where.of_tree(params)
+    is_pruned = count > prune_from
+
+    def left() -> list[Any]:
+      return left_of(structure, where, weights)
+
+    def all_weights() -> list[Any]:
+      return [jnp.ones(leaf.shape, bool) for leaf in weights]
+
+    # Single weights are compared with zero in passing; units are added up.
+    masks = left() if structure is None else either(is_pruned, left, all_weights)
+    for place, mask in zip(where.places, masks, strict=True):
+      leaves[place] = jnp.where(mask | ~is_pruned, leaves[place], 0)
+    return where.tree.unflatten(leaves)
+
   def update_fn(
     updates: optax.Updates,
     state: Any,
@@ -141,12 +164,13 @@ def sparsify(
     **extra_args: Any,
   ) -> tuple[optax.Updates, SparsifyState]:
     gradients, old = updates, state
+    seen = of_what_is_left(gradients, params, old.selection.count)
     if by_update:
-      updates, state = inner.update(gradients, old.inner, params, **extra_args)
+      updates, state = inner.update(seen, old.inner, params, **extra_args)
       active, chosen = selection.update(updates, old.selection, params)
     else:
       active, chosen = selection.update(gradients, old.selection, params)
-      seen = apply_mask(gradients, active) if mask_gradient else gradients
+      seen = apply_mask(gradients, active) if mask_gradient else seen
       updates, state = inner.update(seen, old.inner, params, **extra_args)
     share = shrinkage(old.selection.count)
 

@@ -121,6 +121,18 @@ def nonzero_of(
   )
 
 
+def left_of(
+  structure: Structure | None, leaves: Leaves, weights: Sequence[Any]
+) -> list[jax.Array]:
+  """Marks what is not zero; with units, all weights of those that are not."""
+  return _by_magnitude(structure, leaves, weights, None, _nonzero, zeros=False)
+
+
+def _nonzero(arrays: Sequence[Any], density: Any) -> list[jax.Array]:
+  del density
+  return [is_nonzero(array) for array in arrays]
+
+
 def _by_magnitude(
   structure: Structure | None,
   leaves: Leaves,

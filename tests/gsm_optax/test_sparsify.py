@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import gsm_optax
-from gsm_optax import sparsify
+from gsm_optax import blocks, sparsify
 
 OPTIMIZERS = {
   "sgd": lambda: optax.sgd(0.1, 0.9, nesterov=True),
@@ -169,6 +169,31 @@ def test_averaged_saliencies():
 GRADUAL = optax.polynomial_schedule(1.0, 0.1, 3, 60)
 
 
+@pytest.mark.parametrize("select_by", ["gradient", "update"])
+@pytest.mark.parametrize("structure", [None, blocks((2, 1))], ids=["weights", "blocks"])
+def test_what_is_pruned_has_no_say_in_the_updates_of_the_rest(select_by, structure):
+  """Clipping by the norm of all gradients shows whose gradients the optimizer sees."""
+  params = {"kernel": jnp.arange(1.0, 9.0).reshape(4, 2), "bias": jnp.zeros(2)}
+  tx = sparsify(
+    optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1e-3)),
+    *(0.5,),
+    passive_weight_decay=0.1,
+    select_by=select_by,
+    prune_from=1,
+    structure=structure,
+  )
+  update = jax.jit(tx.update)
+  state, one = tx.init(params), jax.tree.map(jnp.ones_like, params)
+  for step in range(3):
+    before = params
+    updates, state = update(one, state, params)
+    params = optax.apply_updates(params, updates)
+    clipped = [10, 10, 6][step]  # all gradients; in the end of four weights and biases
+    learned = 1e-3 / np.sqrt(clipped)
+    np.testing.assert_allclose(params["bias"], before["bias"] - learned, rtol=1e-5)
+  assert np.count_nonzero(params["kernel"]) == 4
+
+
 @each_optimizer
 @pytest.mark.parametrize("mask_gradient", [False, True])
 def test_gradual_magnitude_pruning(optimizer, mask_gradient):
@@ -180,7 +205,7 @@ def test_gradual_magnitude_pruning(optimizer, mask_gradient):
     mask_gradient=mask_gradient,
     prune_from=0,
   )
-  update = jax.jit(tx.update)
+  update, alone = jax.jit(tx.update), jax.jit(optimizer.update)
   params = other = trees(0)
   state, other_state = tx.init(params), optimizer.init(params)
   mask = jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), params)
@@ -194,10 +219,13 @@ def test_gradual_magnitude_pruning(optimizer, mask_gradient):
       least = np.sort(magnitudes)[-max(int(float(GRADUAL(step)) * 35), 1)]
       mask = {name: np.abs(leaf) >= least for name, leaf in other.items()}
       mask["bias"][:] = True
-    seen = gradients
-    if mask_gradient:
-      seen = jax.tree.map(lambda leaf, keep: jnp.where(keep, leaf, 0), gradients, mask)
-    updates, other_state = optimizer.update(seen, other_state, other)
+    # Of what is zero already the optimizer sees nothing, of what goes now it may.
+    shown = mask
+    if not mask_gradient:
+      shown = {name: (leaf != 0) | (step == 0) for name, leaf in other.items()}
+      shown["bias"] = mask["bias"]
+    seen = jax.tree.map(lambda leaf, keep: jnp.where(keep, leaf, 0), gradients, shown)
+    updates, other_state = alone(seen, other_state, other)
     other = optax.apply_updates(other, updates)
     other = jax.tree.map(lambda leaf, keep: jnp.where(keep, leaf, 0), other, mask)
     chex.assert_trees_all_close(params, other, rtol=1e-3, atol=1e-5)
