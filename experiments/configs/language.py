@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from experiments.configs.recipe import NO_BASE, Data, Network, Phase, Recipe
-from experiments.train.optimizers import Muon
-from experiments.train.pruners import GSM, Sparsify
+from experiments.train.optimizers import AdamW, Muon
+from experiments.train.pruners import Sparsify
 from experiments.train.schedules import Cosine
 from experiments.train.structures import Channels
 
@@ -16,15 +16,15 @@ LM_PYTHON = Recipe(
   base=NO_BASE,
   gsm=Phase(
     8,
-    GSM(
-      momentum=0.95,
-      weight_decay=0.0,
-      passive_weight_decay=1e-2,
+    Sparsify(
+      AdamW(),
+      passive_weight_decay=5.0,
       start_density=1.0,
       density_epochs=3.2,
+      select_by="update",
       prune_from=0.7,
     ),
-    Cosine(0.1, warmup_epochs=0.5),
+    Cosine(6e-3, warmup_epochs=0.5),
   ),
   batch_size=16,
   evaluate_every=4,

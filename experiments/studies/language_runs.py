@@ -52,8 +52,14 @@ def gradual(inner: str, peak: float, fall: float = 0.6) -> dict[str, Any]:
 
 def gsm(peak: float, **numbers: Any) -> dict[str, Any]:
   """GSM, changed in some numbers."""
-  optimizer = recipes()[PRESET].gsm.optimizer
-  assert isinstance(optimizer, GSM)
+  optimizer = GSM(
+    momentum=0.95,
+    weight_decay=0.0,
+    passive_weight_decay=1e-2,
+    start_density=1.0,
+    density_epochs=FALL * recipes()[PRESET].gsm.epochs,
+    prune_from=0.7,
+  )
   return {"gsm.optimizer": replace(optimizer, **numbers), "gsm.schedule.peak": peak}
 
 
@@ -151,10 +157,7 @@ DENSE = {"sgd": 0.1, "adamw": 6e-3, "muon": 0.02}
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
   "gsm": ("GSM (SGD)", gsm(0.1)),
-  "sparsify-adamw": (
-    "`sparsify`, AdamW",
-    sparsify("adamw", 6e-3, select_by="update"),
-  ),
+  "sparsify-adamw": ("`sparsify`, AdamW", {}),
   "sparsify-muon": ("`sparsify`, Muon", sparsify("muon", 0.05)),
   "gradual-sgd": ("gradual, SGD", gradual("sgd", 0.3)),
   "gradual-adamw": ("gradual, AdamW", gradual("adamw", 1.2e-2)),
