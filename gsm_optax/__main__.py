@@ -15,5 +15,5 @@ if __name__ == "__main__":
   if arguments[:1] == ["report"]:
     sys.exit(report.run(arguments[1:]))
   is_help = arguments[:1] in (["-h"], ["--help"])
-  print(USAGE, file=sys.stdout if is_help else sys.stderr)
-  sys.exit(0 if is_help else 2)
+  could_say = report.say(USAGE, sys.stdout if is_help else sys.stderr) == 0
+  sys.exit(0 if is_help and could_say else 1 if is_help else 2)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from gsm_optax._branches import either
-from gsm_optax._checks import known_number
+from gsm_optax._checks import is_known, known_number
 from gsm_optax._pruning import apply_mask
 from gsm_optax._saliency import Saliency
 from gsm_optax._selection import KeepTopSaliencyState, top_saliency
@@ -35,7 +35,7 @@ def sparsify(
   prunable: Prunable = None,
   saliency: Saliency | None = None,
   smoothing: float | jax.Array | None = None,
-  select_by: Literal["gradient", "update"] | None = None,
+  select_by: Literal["gradient", "update"] = "gradient",
   mask_gradient: bool = False,
   prune_from: int | jax.Array | None = None,
   structure: Structure | None = None,
@@ -81,12 +81,12 @@ def sparsify(
     saliency: as in `keep_top_saliency`.
     smoothing: as in `keep_top_saliency`.
     select_by: whether a saliency is that of the gradient and the weight, or of the
-      optimizer's update :math:`u` and the weight. ``None``: by the update, which under
-      AdamW was much the better way on a language model; for Muon, whose updates are
-      about as large for all weights of a matrix, ``"gradient"`` was.
+      optimizer's update :math:`u` and the weight. Under AdamW, on a language model,
+      with a density that fell from 1, the update was much the better one. But it does
+      worse where the density is low from the start, and Muon's updates, about as large
+      for all weights of a matrix, say little: so the default is the gradient.
     mask_gradient: whether the optimizer sees the gradient of the active weights alone,
-      with zeros for the others. They are then selected by the gradient, as the update
-      is not known yet.
+      with zeros for the others. It cannot where weights are selected by its update.
     prune_from: the step from which on weights are zero, as in `gsm`. Of their gradient
       the optimizer then sees nothing: Muon, say, makes a matrix's update of all of it.
     structure: what is kept together, as in `keep_top_saliency`.
@@ -120,7 +120,6 @@ def sparsify(
       f" {optimizer!r}."
     )
   _check(passive_weight_decay, select_by, mask_gradient, prune_from)
-  by_update = select_by == "update" or (select_by is None and not mask_gradient)
   selection = top_saliency(
     density, prunable, saliency, smoothing, prune_from, structure
   )
@@ -165,7 +164,7 @@ def sparsify(
   ) -> tuple[optax.Updates, SparsifyState]:
     gradients, old = updates, state
     seen = of_what_is_left(gradients, params, old.selection.count)
-    if by_update:
+    if select_by == "update":
       updates, state = inner.update(seen, old.inner, params, **extra_args)
       active, chosen = selection.update(updates, old.selection, params)
     else:
@@ -190,9 +189,8 @@ def sparsify(
 def _check(
   passive_weight_decay: Any, select_by: Any, mask_gradient: bool, prune_from: Any
 ) -> None:
-  if passive_weight_decay is None and not (
-    isinstance(prune_from, int) and prune_from == 0
-  ):
+  prunes_at_once = prune_from is not None and is_known(prune_from) and prune_from == 0
+  if passive_weight_decay is None and not prunes_at_once:
     raise ValueError(
       "`passive_weight_decay` must be given: the share of itself that a passive weight"
       " loses in a step, such as 0.01, or a schedule."
@@ -205,10 +203,8 @@ def _check(
       f"`passive_weight_decay` must be in [0, 1], but it is {passive_weight_decay}: it"
       " is the share of itself that a passive weight loses in a step."
     )
-  if select_by not in ("gradient", "update", None):
-    raise ValueError(
-      f"`select_by` must be 'gradient', 'update' or None, not {select_by!r}."
-    )
+  if select_by not in ("gradient", "update"):
+    raise ValueError(f"`select_by` must be 'gradient' or 'update', not {select_by!r}.")
   if select_by == "update" and mask_gradient:
     raise ValueError(
       "`mask_gradient` hides from the optimizer what is not active, which cannot be"

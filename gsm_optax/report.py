@@ -60,9 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         params = apply_mask(params, magnitude_mask(params, options.density))
       report = sparsity_report(params)
   except (ReadError, ValueError) as error:
-    return _say(printable(str(error)), sys.stderr) or 1
+    return say(printable(str(error)), sys.stderr) or 1
   text = json.dumps(report.to_dict(), indent=2) if options.json else str(report)
-  return _say(text, sys.stdout)
+  return say(text, sys.stdout)
 
 
 @contextmanager
@@ -77,8 +77,10 @@ def _silence() -> Generator[None]:
       logging.disable(logging.NOTSET)
 
 
-def _say(text: str, stream: TextIO) -> int:
+def say(text: str, stream: TextIO | None) -> int:
   """Prints, on whatever terminal; returns the exit code."""
+  if stream is None:  # it was closed before the program began
+    return 1
   encoding = stream.encoding or "utf-8"
   try:
     "×".encode(encoding)
@@ -91,7 +93,7 @@ def _say(text: str, stream: TextIO) -> int:
     # Python would try once more at its end, and tell of that failure too.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):  # who closed the pipe knows
-      print(f"The report cannot be written: {error.strerror}.", file=sys.stderr)
+      print(f"The output cannot be written: {error.strerror}.", file=sys.stderr)
     return 1
   return 0
 

@@ -52,16 +52,24 @@ def readme_speed() -> str:
   small, deep = rows["lenet300"], rows["resnet20"]
   step = gpu["step"]["ratio_to_sgd"]
   ours = "gsm_optax.gsm"
+
+  def against(ratios: dict[str, float]) -> list[str]:
+    return [f"{ratios[name]:.2f}" for name in (ours, clip, top_k)]
+
+  rows_of_table = [
+    [f"LeNet-300-100, {_processor(cpu)}", *against(small)],
+    [f"ResNet-20, {_processor(cpu)}", *against(deep)],
+    [f"ResNet-50, {gpu['device']['kind']}", *against(step)],
+  ]
+  headings = ["", "`gsm`", "clipping by the global norm", "GSM by `lax.top_k`"]
   return "\n".join(
     [
-      f"- {_processor(cpu)}: a training step takes {small[ours]:.2f} times SGD's in"
-      f" LeNet-300-100 (clipping by the global norm {small[clip]:.2f}, GSM by"
-      f" `lax.top_k` {small[top_k]:.0f}), and {deep[ours]:.2f} times in ResNet-20"
-      f" (clipping {deep[clip]:.2f}).",
-      f"- {gpu['device']['kind']}: {step[ours]:.3f} times in ResNet-50 (clipping"
-      f" {step[clip]:.3f}, `lax.top_k` {step[top_k]:.3f}).",
-      f"- {_processor(selection)}: the update of {largest['weights']:,} weights takes"
-      f" {nanoseconds:.1f} ns a weight.",
+      "A step of training, in steps of SGD:",
+      "",
+      table(headings, rows_of_table),
+      "",
+      f"The update of {largest['weights']:,} weights takes {nanoseconds:.1f} ns a"
+      f" weight on {_processor(selection)}.",
     ]
   )
 

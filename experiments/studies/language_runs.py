@@ -116,6 +116,10 @@ TRIED: dict[str, dict[str, Any]] = {
     f"try-adamw-update-{x:g}": sparsify("adamw", x, select_by="update")
     for x in (1.2e-2, 2.4e-2)
   },
+  "try-adamw-gradient-constant": sparsify("adamw", start_density=None),
+  "try-adamw-update-constant": sparsify(
+    "adamw", start_density=None, select_by="update"
+  ),
   **{f"try-muon-{x:g}": sparsify("muon", x) for x in (0.02, 0.1)},
   "try-muon-smoothing": sparsify("muon", smoothing=0.9),
   "try-muon-power-0.5": sparsify("muon", power=0.5),

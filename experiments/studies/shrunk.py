@@ -39,8 +39,8 @@ def _sentence(found: dict[str, Any]) -> str:
   before, after = found["weights"]
   slow, quick = found["seconds"]["1000"]
   return (
-    f"It ends with a smaller network: of {before:,} numbers {after:,} are left, and a"
-    f" batch of 1,000 takes {slow / quick:.1f} times less, with the same outputs."
+    f"It ends with a smaller network: {after:,} of {before:,} numbers are left, and a"
+    f" batch of 1,000 is {slow / quick:.1f} times faster, with the same outputs."
   )
 
 

@@ -94,27 +94,21 @@ def read_saved(path: str | os.PathLike[str]) -> Saved:
       names = [str(leaf["name"]) for leaf in described]
       arrays = [_leaf(archive, i, leaf) for i, leaf in enumerate(described)]
       _check_tree(header["tree"], len(arrays))
-  except _LaterVersionError:
-    raise
   except Exception as error:
     # A damaged file can fail in a dozen ways, in `zipfile`, `zlib`, `json` and NumPy.
     raise ValueError(
       f"{os.fspath(path)!r} is no file of `gsm_optax.save`, or it is damaged:"
-      f" {type(error).__name__}: {error}"
+      f" {type(error).__name__}: {error}."
     ) from error
   return Saved(names, arrays, header["tree"])
-
-
-class _LaterVersionError(ValueError):
-  """The file is whole, but another version has written it."""
 
 
 def _header(archive: zipfile.ZipFile) -> Any:
   header = json.loads(_array(archive, HEADER, np.dtype(np.uint8), None).tobytes())
   if header["version"] != VERSION:
-    raise _LaterVersionError(
-      f"The file has version {header['version']} of the format, and this version of"
-      f" gsm_optax reads version {VERSION} alone."
+    raise ValueError(
+      f"it has version {header['version']!r} of the format, and this version of"
+      f" gsm_optax reads version {VERSION} alone"
     )
   return header
 

@@ -20,6 +20,8 @@ def select(names: Sequence[str], key: str | None, path: Path) -> dict[str, str]:
   Raises:
     ReadError: if nothing is there, or there are several ``params``.
   """
+  if not names:
+    raise ReadError(f"{path} holds no arrays.")
   parts = {name: re.split(r"[./]", name) for name in names}
   roots = list(dict.fromkeys(first for first, *_ in parts.values()))
   if key is None:

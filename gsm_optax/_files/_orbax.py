@@ -66,7 +66,7 @@ def read_orbax(folder: Path, key: str | None) -> dict[str, np.ndarray]:
     try:
       metadata = cast(Any, checkpointer.metadata(folder)).item_metadata
       if metadata is None:
-        raise ValueError("its file _METADATA is damaged.")
+        raise ValueError("its file _METADATA, or another one, is damaged.")
       leaves, structure = jax.tree_util.tree_flatten_with_path(metadata.tree)
       names = [path_name(path) for path, _ in leaves]
       chosen = select(names, key, folder)
@@ -87,7 +87,8 @@ def read_orbax(folder: Path, key: str | None) -> dict[str, np.ndarray]:
       raise
     except Exception as error:
       # Files of other shapes than Orbax writes can fail anywhere within it.
-      raise ReadError(f"Orbax cannot read {folder}: {one_line(error)}") from error
+      kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+      raise ReadError(f"Orbax cannot read {folder}: {kind}{one_line(error)}") from error
   return {
     chosen[name]: leaf
     for name, leaf in zip(names, structure.flatten_up_to(restored), strict=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import tempfile
 from collections import OrderedDict
 from pathlib import Path
@@ -31,14 +32,15 @@ CONTAINERS: dict[type, str] = {
 def save(path: str | os.PathLike[str], params: Any) -> None:
   """Writes params to a file in which zeros take next to no room.
 
-  Every bit is kept, negative zeros and NaNs too, and so are types, shapes and the tree.
+  Every bit is kept, negative zeros and NaNs too, and so are types (in the machine's own
+  order of bytes), shapes and the tree.
   The file is a compressed ``.npz`` of NumPy's, so that any program can read it without
   this library. For each leaf with many zeros it holds a bit for each weight, and the
   values of those that are not zero; any other leaf is as it is. It is written beside
   its place and then moved there, so that it is whole or not there at all.
 
   Args:
-    path: of the file; its name is taken as it is.
+    path: of the file; its name is taken as it is, and a link is followed.
     params: a pytree of arrays, on any devices of this process.
 
   Raises:
@@ -72,14 +74,15 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
   tree = _described(jax.tree.structure(params), numbers)
   header = json.dumps({"version": VERSION, "tree": tree, "leaves": leaves})
   arrays[HEADER] = np.frombuffer(header.encode(), np.uint8)
-  _write(Path(path), arrays)
+  _write(Path(os.path.realpath(os.fsdecode(path))), arrays)
 
 
 def _array(name: str, leaf: Any) -> np.ndarray:
   """The leaf in host memory."""
   dtype = getattr(leaf, "dtype", None)
-  if dtype is None or not is_stored(dtype):
-    kind = type(leaf).__name__ if dtype is None else f"of {dtype}"
+  is_shape = isinstance(leaf, jax.ShapeDtypeStruct)
+  if dtype is None or is_shape or not is_stored(dtype):
+    kind = type(leaf).__name__ if dtype is None or is_shape else f"of {dtype}"
     raise ValueError(
       f"The leaf {name!r} is {kind}, but only arrays of numbers and booleans can be"
       " saved."
@@ -94,8 +97,12 @@ def _array(name: str, leaf: Any) -> np.ndarray:
 
 
 def is_stored(dtype: Any) -> bool:
-  """Whether arrays of this type can be in a file."""
-  return jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)
+  """Whether arrays of this type can be in a file: JAX's, which are so everywhere."""
+  if jnp.issubdtype(dtype, np.complexfloating):
+    return np.dtype(dtype).itemsize <= 16
+  if jnp.issubdtype(dtype, np.number):
+    return np.dtype(dtype).itemsize <= 8  # a long double has more
+  return jnp.issubdtype(dtype, np.bool_)
 
 
 def stored_as(dtype: np.dtype) -> np.dtype:
@@ -142,19 +149,27 @@ def _described(structure: Any, numbers: Any) -> Any:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
   """Writes the whole file, or none."""
-  with tempfile.NamedTemporaryFile(
-    dir=path.parent, prefix=f".{path.name}.", delete=False
-  ) as file:
+  try:
+    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False)  # noqa: SIM115
+  except OSError as error:
+    raise type(error)(error.errno, error.strerror, str(path)) from None
+  with file:
     try:
       write: Any = np.savez_compressed  # older ones have no `allow_pickle`
       write(file, **arrays)
       file.flush()
       os.fsync(file.fileno())
-      # As any other new file's: a temporary one is its owner's alone.
-      umask = os.umask(0)
-      os.umask(umask)
-      os.chmod(file.name, 0o666 & ~umask)
+      os.chmod(file.name, _mode(path))
       os.replace(file.name, path)
     except BaseException:
       os.unlink(file.name)
       raise
+
+
+def _mode(path: Path) -> int:
+  """Who may read the file: as before, or as any new file."""
+  if path.exists():
+    return stat.S_IMODE(path.stat().st_mode)
+  umask = os.umask(0)
+  os.umask(umask)
+  return 0o666 & ~umask

@@ -67,8 +67,13 @@ def _read_saved(path: Path, key: str | None) -> dict[str, np.ndarray]:
   except ValueError as error:
     raise ReadError(one_line(error)) from error
   chosen = select(saved.names, key, path)
-  return {
-    chosen[name]: leaf
-    for name, leaf in zip(saved.names, saved.arrays, strict=True)
-    if name in chosen and leaf.ndim >= 2 and jnp.issubdtype(leaf.dtype, jnp.inexact)
-  }
+  result: dict[str, np.ndarray] = {}
+  for name, leaf in zip(saved.names, saved.arrays, strict=True):
+    if name in chosen and leaf.ndim >= 2 and jnp.issubdtype(leaf.dtype, jnp.inexact):
+      place = chosen[name]
+      while place in result:  # "a/b", and "b" in "a"
+        place += "'"
+      # What JAX may not compute with is exact in a wider type.
+      is_narrow = leaf.dtype.itemsize == 1
+      result[place] = leaf.astype(np.float32) if is_narrow else leaf
+  return result

@@ -37,12 +37,15 @@ def widen(scores: jax.Array, dtype: Any) -> jax.Array:
 
 def magnitude_pattern(weights: jax.Array, dtype: Any) -> jax.Array:
   """`bit_pattern` of the magnitudes, computed in `dtype`: 0 only for zeros."""
+  if weights.dtype.itemsize == 1:  # there is little that can be computed in eight bits
+    weights = weights.astype(jnp.float32)
   return bit_pattern(widen(jnp.abs(weights), dtype))
 
 
 def real_dtype(arrays: Sequence[Any]) -> Any:
   """The type that holds the magnitudes of all `arrays` exactly: float32 or float64."""
-  return jnp.result_type(jnp.float32, *(jnp.finfo(a.dtype).dtype for a in arrays))
+  wide = [a.dtype for a in arrays if a.dtype.itemsize > 1]
+  return jnp.result_type(jnp.float32, *(jnp.finfo(dtype).dtype for dtype in wide))
 
 
 def infinity(dtype: Any) -> np.unsignedinteger[Any]:

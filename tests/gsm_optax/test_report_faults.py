@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from report_output import error, output
@@ -209,7 +210,7 @@ def test_output_that_cannot_be_written(saved):
   with open("/dev/full", "w") as full:
     done = program("report", saved, stdout=full)
   assert done.returncode == 1
-  assert done.stderr == "The report cannot be written: No space left on device.\n"
+  assert done.stderr == "The output cannot be written: No space left on device.\n"
 
 
 def test_a_pipe_that_is_closed(saved):
@@ -231,3 +232,49 @@ def test_the_program_offers_the_report(saved):
     done = program(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: python -m gsm_optax report")
+
+
+def test_two_leaves_of_one_name(capsys, tmp_path):
+  tree = {"a/b": np.eye(3), "a": {"b": np.ones((2, 2))}}
+  gsm_optax.save(tmp_path / "a.npz", tree)
+  data = json.loads(output(capsys, tmp_path / "a.npz", "--json"))
+  assert (data["size"], data["kept"]) == (13, 7)
+
+
+@pytest.mark.parametrize(
+  "dtype", ["float8_e4m3fn", "float8_e5m2", "float4_e2m1fn", "float6_e3m2fn"]
+)
+def test_narrow_types_in_a_file_of_save(capsys, tmp_path, dtype):
+  array = np.eye(4).astype(getattr(ml_dtypes, dtype))
+  gsm_optax.save(tmp_path / "a.npz", {"k": array})
+  assert json.loads(output(capsys, tmp_path / "a.npz", "--json"))["kept"] == 4
+  if dtype.startswith("float8"):
+    assert gsm_optax.sparsity_report({"k": jnp.asarray(array)}).kept == 4
+    mask = gsm_optax.magnitude_mask({"k": jnp.asarray(array)}, 0.25)
+    np.testing.assert_array_equal(mask["k"], np.eye(4, dtype=bool))
+
+
+def test_files_without_arrays(capsys, tmp_path):
+  gsm_optax.save(tmp_path / "a.npz", {})
+  assert error(capsys, tmp_path / "a.npz") == f"{tmp_path / 'a.npz'} holds no arrays."
+  path = write_safetensors(tmp_path / "b")
+  assert error(capsys, path) == f"{path} holds no arrays."
+
+
+def test_standard_output_that_is_closed(saved):
+  command = f'"{sys.executable}" -m gsm_optax report "{saved}" >&-'
+  done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+  assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+def test_help_that_cannot_be_written():
+  with open("/dev/full", "w") as full:
+    done = program("--help", stdout=full)
+  assert done.returncode == 1
+  assert done.stderr == "The output cannot be written: No space left on device.\n"
+
+
+def test_the_sentence_names_the_error(capsys, copy):
+  (copy / "_METADATA").write_text("{}")
+  assert error(capsys, copy) == f"Orbax cannot read {copy}: KeyError: 'tree_metadata'"
