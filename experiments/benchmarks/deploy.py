@@ -41,7 +41,10 @@ BATCHES = (1, 32, 1000)
 
 PACKAGES = ("jax2onnx", "onnxruntime", "safetensors", "scipy")
 
-KEPT = ("preset", "model", "dataset", "seed", "compression_ratio")
+KEPT = (
+  *("preset", "model", "dataset", "seed", "compression_ratio", "pruned_accuracy"),
+  *("config", "device", "versions", "git_commit"),
+)
 """Of a run's results."""
 
 SHAPES = {"digits": [8, 8, 1], "mnist": [28, 28, 1]}
@@ -75,10 +78,8 @@ def add(run: Path, name: str) -> None:
     weights["batch_stats"] = done.weights("batch_stats")
   NETWORKS.mkdir(parents=True, exist_ok=True)
   gsm_optax.save(NETWORKS / f"{name}.npz", weights)
-  config = done.results["config"]
   about = {key: done.results[key] for key in KEPT}
   about["image_shape"] = SHAPES[about["dataset"]]
-  about |= {"accuracy": done.results["pruned_accuracy"], "options": config["model"]}
   write_json(NETWORKS / f"{name}.json", about)
 
 
@@ -87,7 +88,9 @@ def load(name: str) -> Network:
   about = json.loads((NETWORKS / f"{name}.json").read_text())
   weights = gsm_optax.load(NETWORKS / f"{name}.npz")
   shape = tuple(about["image_shape"])
-  model = models.load(about["model"], shape, 10, about["options"].get("options"))
+  model = models.load(
+    about["model"], shape, 10, about["config"]["model"].get("options")
+  )
 
   def apply_fn(weights: Any, images: jax.Array) -> jax.Array:
     return model.infer(weights["params"], weights["batch_stats"], images)
@@ -207,8 +210,10 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
     str(batch): side_by_side(runs(network, small, batch), seconds, most=2000, turn=2e-3)
     for batch in BATCHES
   }
+  shown = ("preset", "compression_ratio", "pruned_accuracy")
+  about = {key: network.about[key] for key in shown}
   return {
-    **network.about,
+    **about,
     "numbers": list(small.weights),
     "multiply_adds": list(small.multiply_adds),
     "bytes": bytes_on_disk(network.weights, small.params),
@@ -237,7 +242,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
   options.out.mkdir(parents=True, exist_ok=True)
   write_json(
     options.out / "deploy.json",
-    {**surroundings(), "packages": versions, "networks": networks},
+    {
+      **surroundings(),
+      "config": {"seconds": options.seconds, "batches": list(BATCHES)},
+      "packages": versions,
+      "networks": networks,
+    },
   )
   print(json.dumps(networks, indent=2))
 

@@ -107,7 +107,7 @@ def shrink_time_table(results: dict[str, Any]) -> str:
 def _network(found: dict[str, Any]) -> str:
   """A network in words."""
   ratio = f"{found['compression_ratio']:.0f}×"
-  return f"`{found['preset']}`, {ratio}, {found['accuracy']:.1f} %"
+  return f"`{found['preset']}`, {ratio}, {found['pruned_accuracy']:.1f} %"
 
 
 def deploy_bytes_table(results: dict[str, Any]) -> str:

@@ -63,11 +63,12 @@ def test_a_run_is_added(network, tmp_path, monkeypatch):
   results = {"preset": "digits", "model": "lenet300", "dataset": "digits", "seed": 3}
   results |= {"compression_ratio": 20.0, "pruned_accuracy": 97.0}
   results["config"] = {"model": {"name": "lenet300", "options": {}}}
+  results |= {"device": {}, "versions": {}, "git_commit": "0"}
   run = SimpleNamespace(results=results, weights=lambda _: network.weights["params"])
   monkeypatch.setattr(deploy, "finished", lambda *_: run)
   deploy.main(["--add", str(tmp_path), "again"])
   again = deploy.load("again")
-  assert (again.about["seed"], again.about["accuracy"]) == (3, 97.0)
+  assert (again.about["seed"], again.about["pruned_accuracy"]) == (3, 97.0)
   np.testing.assert_array_equal(
     again.apply_fn(again.weights, again.images(2)),
     network.apply_fn(network.weights, network.images(2)),
