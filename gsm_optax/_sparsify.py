@@ -81,10 +81,11 @@ def sparsify(
     saliency: as in `keep_top_saliency`.
     smoothing: as in `keep_top_saliency`.
     select_by: whether a saliency is that of the gradient and the weight, or of the
-      optimizer's update :math:`u` and the weight. Under AdamW, on a language model,
-      with a density that fell from 1, the update was much the better one. But it does
-      worse where the density is low from the start, and Muon's updates, about as large
-      for all weights of a matrix, say little: so the default is the gradient.
+      optimizer's update :math:`u` and the weight. On a language model the update was
+      much the better one under AdamW, the gradient under Muon, whose updates are about
+      as large for all weights of a matrix. On small problems with a low density from
+      the start, updates kept to what was active first, and the gradient did well
+      everywhere: it is the default.
     mask_gradient: whether the optimizer sees the gradient of the active weights alone,
       with zeros for the others. It cannot where weights are selected by its update.
     prune_from: the step from which on weights are zero, as in `gsm`. Of their gradient

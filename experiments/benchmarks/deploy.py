@@ -1,9 +1,10 @@
 """What pruned networks weigh on disk, and how long they take on this CPU.
 
     pip install jax2onnx onnxruntime safetensors scipy
-    python -m experiments.benchmarks.deploy
+    OPENBLAS_NUM_THREADS=1 python -m experiments.benchmarks.deploy --seconds 1.5
 
-Of the networks in `experiments/results/networks`, which are files of `gsm_optax.save`:
+NumPy has one thread: those that it keeps spinning and XLA's would share two cores, and
+small products take a hundred times longer then. Of the networks in `experiments/results/networks`, which are files of `gsm_optax.save`:
 
     python -m experiments.benchmarks.deploy --add RUN_FOLDER NAME
 
