@@ -4,7 +4,8 @@
     OPENBLAS_NUM_THREADS=1 python -m experiments.benchmarks.deploy --seconds 1.5
 
 NumPy has one thread: those that it keeps spinning and XLA's would share two cores, and
-small products take a hundred times longer then. Of the networks in `experiments/results/networks`, which are files of `gsm_optax.save`:
+small products take a hundred times longer then. The networks are those in
+`experiments/results/networks`, files of `gsm_optax.save`.
 
     python -m experiments.benchmarks.deploy --add RUN_FOLDER NAME
 
