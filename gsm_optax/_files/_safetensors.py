@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import jax.numpy as jnp
 import numpy as np
 
-from gsm_optax._files._errors import ReadError, needs
+from gsm_optax._files._errors import ReadError, needs, one_line
 from gsm_optax._files._names import select
 
 DTYPES = {
@@ -44,8 +44,13 @@ def read_safetensors(path: Path, key: str | None) -> dict[str, np.ndarray] | Non
     # arrays of NumPy's for the newer types.
     with safetensors.safe_open(path, framework="numpy"):
       pass
-  except safetensors.SafetensorError:
-    return None
+  except safetensors.SafetensorError as error:
+    with path.open("rb") as file:
+      is_another = file.read(9)[8:] != b"{"
+    if is_another:
+      return None
+    # Damaged, or with types that an older version of it does not know.
+    raise ReadError(f"safetensors cannot read {path}: {one_line(error)}") from error
   with path.open("rb") as file:
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
