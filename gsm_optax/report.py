@@ -103,6 +103,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
   # Counting needs only the host, and an accelerator may be busy. x64 keeps float64.
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_enable_x64", True)
+  # Of a damaged checkpoint, Orbax's tasks go on complaining when all is said.
+  sys.unraisablehook = lambda _: None
   return main(arguments)
 
 

@@ -164,6 +164,7 @@ def test_step_folders_with_odd_digits(capsys, checkpoint, tmp_path, name):
     assert output(capsys, tmp_path) == str(gsm_optax.sparsity_report(PARAMS))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_every_file_of_a_checkpoint_cut_off(capsys, checkpoint, tmp_path):
   """A sentence that names the checkpoint, or the report, and nothing around it."""
   for number, file in enumerate(sorted(checkpoint.rglob("*"))):

@@ -16,11 +16,13 @@ from experiments.train.pruners import (
   Gradual,
   GradualMagnitude,
   Sparsify,
+  SparsifyByPower,
 )
 
 FAST = recipes()["lenet300-fast"]
 MAGNITUDE = changed(FAST, {"gsm.optimizer": GradualMagnitude(30, every=10)})
 ADAMW = changed(FAST, {"gsm.optimizer": Sparsify(AdamW(), 5.0, 1.0, 30)})
+POWER = changed(FAST, {"gsm.optimizer": SparsifyByPower(AdamW(), 5.0)})
 MUON = changed(FAST, {"gsm.optimizer": Gradual(Muon(), 30)})
 TWO_OF_FOUR = recipes()["lenet300-2of4"]
 FIXED = changed(FAST, {"gsm.optimizer": FixedGSM(1)})
@@ -65,6 +67,7 @@ CASES = [
   (ADAMW, "gsm.optimizer.optimizer.b1", 1.0, BELOW_ONE),
   (ADAMW, "gsm.optimizer.optimizer.b2", -0.1, BELOW_ONE),
   (MUON, "gsm.optimizer.optimizer.adam_share", -0.1, "0 or more"),
+  (POWER, "gsm.optimizer.power", -0.1, "0 or more"),
   (FAST, "density", 0.0, "above 0 and at most 1"),
   (FAST, "density", 1.5, "above 0 and at most 1"),
   (FAST, "gsm.optimizer.active_share", 0.0, "above 0 and at most 1"),
