@@ -14,6 +14,7 @@ if __name__ == "__main__":
   _, *arguments = sys.argv
   if arguments[:1] == ["report"]:
     sys.exit(report.run(arguments[1:]))
-  is_help = arguments[:1] in (["-h"], ["--help"])
-  could_say = report.say(USAGE, sys.stdout if is_help else sys.stderr) == 0
-  sys.exit(0 if is_help and could_say else 1 if is_help else 2)
+  if arguments[:1] in (["-h"], ["--help"]):
+    sys.exit(report.say(USAGE, sys.stdout))
+  report.say(USAGE, sys.stderr)
+  sys.exit(2)

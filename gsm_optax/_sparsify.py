@@ -83,9 +83,8 @@ def sparsify(
     select_by: whether a saliency is that of the gradient and the weight, or of the
       optimizer's update :math:`u` and the weight. On a language model the update was
       much the better one under AdamW, the gradient under Muon, whose updates are about
-      as large for all weights of a matrix. On small problems with a low density from
-      the start, updates kept to what was active first, and the gradient did well
-      everywhere: it is the default.
+      as large for all weights of a matrix. Neither is better everywhere, so that the
+      default is the paper's, the gradient.
     mask_gradient: whether the optimizer sees the gradient of the active weights alone,
       with zeros for the others. It cannot where weights are selected by its update.
     prune_from: the step from which on weights are zero, as in `gsm`. Of their gradient

@@ -91,8 +91,9 @@ def say(text: str, stream: TextIO | None) -> int:
     print(text, file=stream, flush=True)
   except OSError as error:
     # Python would try once more at its end, and tell of that failure too.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):  # who closed the pipe knows
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    # Who closed a pipe knows, and that standard error is full cannot be told.
+    if stream is not sys.stderr and not isinstance(error, BrokenPipeError):
       print(f"The output cannot be written: {error.strerror}.", file=sys.stderr)
     return 1
   return 0
