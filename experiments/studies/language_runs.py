@@ -12,6 +12,7 @@ from experiments.train.pruners import GSM, Gradual, Sparsify, SparsifyByPower
 from experiments.train.schedules import Cosine
 
 PRESET, UNITS = "lm-python", "lm-python-units"
+EPOCHS = recipes()[PRESET].gsm.epochs
 COMPRESSIONS = (2, 5, 10, 20)
 
 INNER: dict[str, Optimizer] = {
@@ -45,8 +46,7 @@ def dense(inner: str, peak: float) -> dict[str, Any]:
 
 def gradual(inner: str, peak: float, fall: float = 0.6) -> dict[str, Any]:
   """Gradual magnitude pruning, whose density falls over a share of the epochs."""
-  epochs = recipes()[PRESET].gsm.epochs
-  optimizer = Gradual(INNER[inner], fall * epochs)
+  optimizer = Gradual(INNER[inner], fall * EPOCHS)
   return {"gsm.optimizer": optimizer, "gsm.schedule.peak": peak}
 
 
@@ -57,7 +57,7 @@ def gsm(peak: float, **numbers: Any) -> dict[str, Any]:
     weight_decay=0.0,
     passive_weight_decay=1e-2,
     start_density=1.0,
-    density_epochs=FALL * recipes()[PRESET].gsm.epochs,
+    density_epochs=FALL * EPOCHS,
     prune_from=0.7,
   )
   return {"gsm.optimizer": replace(optimizer, **numbers), "gsm.schedule.peak": peak}
@@ -69,12 +69,11 @@ SHRINKAGE = 0.03
 
 def sparsify(inner: str, peak: float | None = None, **numbers: Any) -> dict[str, Any]:
   """`sparsify` around one of the optimizers, with the same decay at any rate."""
-  epochs = recipes()[PRESET].gsm.epochs
   peak = PEAKS[inner] if peak is None else peak
   optimizer = (SparsifyByPower if "power" in numbers else Sparsify)(
     *(INNER[inner], SHRINKAGE / peak),
     start_density=1.0,
-    density_epochs=FALL * epochs,
+    density_epochs=FALL * EPOCHS,
     prune_from=0.7,
   )
   optimizer = replace(optimizer, **numbers)
@@ -83,10 +82,9 @@ def sparsify(inner: str, peak: float | None = None, **numbers: Any) -> dict[str,
 
 def one_shot(inner: str) -> dict[str, Any]:
   """Half of the steps dense, the cut, and the other half with what is left."""
-  epochs = recipes()[PRESET].gsm.epochs // 2
   phase = replace(
     recipes()[PRESET].gsm,
-    epochs=epochs,
+    epochs=EPOCHS // 2,
     optimizer=INNER[inner],
     schedule=Cosine(PEAKS[inner], warmup_epochs=0.5),
   )
@@ -136,6 +134,17 @@ TRIED: dict[str, dict[str, Any]] = {
 """On 1,024 held-out windows; at 10× if pruned. The third rate of `sparsify` is that of
 the trials of its ways."""
 
+TRIED_AT_5: dict[str, dict[str, Any]] = {
+  "fall-0.25": sparsify("muon", density_epochs=0.25 * EPOCHS, prune_from=0.5),
+  "fall-0.6": sparsify("muon", density_epochs=0.6 * EPOCHS, prune_from=0.8),
+  "power-2": sparsify("muon", power=2.0),
+  "decay-0.03": sparsify("muon", optimizer=Muon(weight_decay=0.03)),
+  "decay-0": sparsify("muon", optimizer=Muon(weight_decay=0.0)),
+  "0.035": sparsify("muon", 0.035),
+  "from-0.4": sparsify("muon", prune_from=0.4),
+}
+"""The same at 5×, `sparsify` around Muon alone: how near it comes to the dense one."""
+
 
 def units(peak: float, density: float = 0.5) -> dict[str, Any]:
   """Heads and hidden units, by Muon at a learning rate."""
@@ -175,6 +184,9 @@ def entries() -> list[Entry]:
   result = [
     Entry(f"{name}-0", PRESET, tried(numbers)) for name, numbers in TRIED.items()
   ]
+  for name, numbers in TRIED_AT_5.items():
+    numbers = {**numbers, "density": 1 / 5}
+    result.append(Entry(f"try-muon-5x-{name}-0", PRESET, tried(numbers)))
   for name, numbers in TRIED_UNITS.items():
     result.append(Entry(f"{name}-0", UNITS, tried(numbers, UNITS)))
   for seed in range(2):
