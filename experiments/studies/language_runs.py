@@ -125,6 +125,10 @@ TRIED: dict[str, dict[str, Any]] = {
   "try-adamw-power-0.5": sparsify("adamw", power=0.5),
   "try-muon-from-0.55": sparsify("muon", prune_from=0.55),
   "try-muon-from-0.85": sparsify("muon", prune_from=0.85),
+  "try-muon-fall-0.6": sparsify("muon", density_epochs=0.6 * EPOCHS, prune_from=0.8),
+  "try-adamw-update-fall-0.6": sparsify(
+    "adamw", density_epochs=0.6 * EPOCHS, prune_from=0.8, select_by="update"
+  ),
   "try-muon-shrinkage-0.015": sparsify("muon", passive_weight_decay=0.3),
   "try-muon-0.02-shrinkage-0.01": sparsify("muon", 0.02, passive_weight_decay=0.5),
   **{f"try-dense-adamw-{x:g}": dense("adamw", x) for x in (3e-3, 6e-3)},
@@ -137,6 +141,7 @@ the trials of its ways."""
 TRIED_AT_5: dict[str, dict[str, Any]] = {
   "fall-0.25": sparsify("muon", density_epochs=0.25 * EPOCHS, prune_from=0.5),
   "fall-0.6": sparsify("muon", density_epochs=0.6 * EPOCHS, prune_from=0.8),
+  "fall-0.8": sparsify("muon", density_epochs=0.8 * EPOCHS, prune_from=0.9),
   "power-2": sparsify("muon", power=2.0),
   "decay-0.03": sparsify("muon", optimizer=Muon(weight_decay=0.03)),
   "decay-0": sparsify("muon", optimizer=Muon(weight_decay=0.0)),
