@@ -143,7 +143,7 @@ TRIED_AT_5: dict[str, dict[str, Any]] = {
   "fall-0.8": sparsify("muon", density_epochs=0.8 * EPOCHS, prune_from=0.9),
   "power-2": sparsify("muon", power=2.0),
   "decay-0.03": sparsify("muon", optimizer=Muon(weight_decay=0.03)),
-  "decay-0": sparsify("muon", optimizer=Muon(weight_decay=0.0)),
+  "decay-0.3": sparsify("muon", optimizer=Muon(weight_decay=0.3)),
   "0.035": sparsify("muon", 0.035),
 }
 """The same at 5×, `sparsify` around Muon alone: how near it comes to the dense one."""
