@@ -26,8 +26,11 @@ PEAKS = {"sgd": 0.3, "adamw": 6e-3, "muon": 0.05}
 """Learning rates of the trials."""
 
 FALL = 0.4
-"""Share of the epochs over which the density falls under GSM and `sparsify`."""
+"""Share of the epochs over which the density falls in the trials of GSM and
+`sparsify`."""
 
+LATER: dict[str, Any] = {"density_epochs": 0.6 * EPOCHS, "prune_from": 0.8}
+"""What was found better than that."""
 
 TRIED_EPOCHS = 4
 """Of the trials."""
@@ -107,6 +110,7 @@ TRIED: dict[str, dict[str, Any]] = {
   "try-gradual-muon-fall-0.8": gradual("muon", 0.05, fall=0.8),
   "try-gsm": gsm(0.3),
   "try-gsm-0.1": gsm(0.1),
+  "try-gsm-0.1-fall-0.6": gsm(0.1, **LATER),
   "try-gsm-end": gsm(0.3, prune_from=None),
   "try-gsm-smoothing": gsm(0.3, smoothing=0.9),
   **{f"try-adamw-{x:g}": sparsify("adamw", x) for x in (3e-3, 1.2e-2)},
@@ -125,10 +129,8 @@ TRIED: dict[str, dict[str, Any]] = {
   "try-adamw-power-0.5": sparsify("adamw", power=0.5),
   "try-muon-from-0.55": sparsify("muon", prune_from=0.55),
   "try-muon-from-0.85": sparsify("muon", prune_from=0.85),
-  "try-muon-fall-0.6": sparsify("muon", density_epochs=0.6 * EPOCHS, prune_from=0.8),
-  "try-adamw-update-fall-0.6": sparsify(
-    "adamw", density_epochs=0.6 * EPOCHS, prune_from=0.8, select_by="update"
-  ),
+  "try-muon-fall-0.6": sparsify("muon", **LATER),
+  "try-adamw-update-fall-0.6": sparsify("adamw", select_by="update", **LATER),
   "try-muon-shrinkage-0.015": sparsify("muon", passive_weight_decay=0.3),
   "try-muon-0.02-shrinkage-0.01": sparsify("muon", 0.02, passive_weight_decay=0.5),
   **{f"try-dense-adamw-{x:g}": dense("adamw", x) for x in (3e-3, 6e-3)},
@@ -139,19 +141,20 @@ TRIED: dict[str, dict[str, Any]] = {
 the trials of its ways."""
 
 TRIED_AT_5: dict[str, dict[str, Any]] = {
-  "fall-0.6": sparsify("muon", density_epochs=0.6 * EPOCHS, prune_from=0.8),
+  "fall-0.6": sparsify("muon", **LATER),
   "fall-0.8": sparsify("muon", density_epochs=0.8 * EPOCHS, prune_from=0.9),
-  "power-2": sparsify("muon", power=2.0),
   "decay-0.03": sparsify("muon", optimizer=Muon(weight_decay=0.03)),
   "decay-0.3": sparsify("muon", optimizer=Muon(weight_decay=0.3)),
-  "0.035": sparsify("muon", 0.035),
+  "fall-0.6-0.035": sparsify("muon", 0.035, **LATER),
 }
 """The same at 5×, `sparsify` around Muon alone: how near it comes to the dense one."""
 
 
-def units(peak: float, density: float = 0.5) -> dict[str, Any]:
+def units(peak: float, density: float = 0.5, **numbers: Any) -> dict[str, Any]:
   """Heads and hidden units, by Muon at a learning rate."""
+  numbers = {"density_epochs": FALL * EPOCHS, "prune_from": 0.7, **numbers}
   return {
+    **{f"gsm.optimizer.{name}": number for name, number in numbers.items()},
     "density": density,
     "gsm.optimizer.passive_weight_decay": SHRINKAGE / peak,
     "gsm.schedule.peak": peak,
@@ -162,6 +165,7 @@ TRIED_UNITS: dict[str, dict[str, Any]] = {
   "try-units-0.05": units(0.05),
   "try-units-few": units(0.05, 0.25),
   "try-units-0.02": units(0.02),
+  "try-units-fall-0.6": units(0.02, **LATER),
 }
 """Also on held-out windows."""
 
@@ -174,7 +178,7 @@ DENSE = {"sgd": 0.1, "adamw": 6e-3, "muon": 0.02}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
   "gsm": ("GSM (SGD)", gsm(0.1)),
   "sparsify-adamw": ("`sparsify`, AdamW", {}),
-  "sparsify-muon": ("`sparsify`, Muon", sparsify("muon", 0.05)),
+  "sparsify-muon": ("`sparsify`, Muon", sparsify("muon", **LATER)),
   "gradual-sgd": ("gradual, SGD", gradual("sgd", 0.3)),
   "gradual-adamw": ("gradual, AdamW", gradual("adamw", 1.2e-2)),
   "gradual-muon": ("gradual, Muon", gradual("muon", 0.05)),
