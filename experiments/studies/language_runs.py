@@ -146,6 +146,8 @@ TRIED_AT_5: dict[str, dict[str, Any]] = {
   "decay-0.03": sparsify("muon", optimizer=Muon(weight_decay=0.03)),
   "decay-0.3": sparsify("muon", optimizer=Muon(weight_decay=0.3)),
   "fall-0.6-0.035": sparsify("muon", 0.035, **LATER),
+  "fall-0.6-0.07": sparsify("muon", 0.07, **LATER),
+  "fall-0.6-adam": sparsify("muon", optimizer=Muon(adam_share=0.04), **LATER),
 }
 """The same at 5×, `sparsify` around Muon alone: how near it comes to the dense one."""
 
