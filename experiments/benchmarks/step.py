@@ -24,8 +24,9 @@ import importlib.util
 import math
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,9 +73,19 @@ class Benchmark:
   """Folder for step.json."""
 
 
-def jax_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
+def compared(density: float) -> dict[str, optax.GradientTransformation]:
+  """What is compared here: the optimisers of which a CPU has a story to tell."""
+  result = optimisers(density)
+  for name in ("GSM by jnp.sort", "SGD behind a loop"):
+    del result[name]
+  return result
+
+
+def jax_runs(
+  case: str, steps: int, optimisers: Mapping[str, optax.GradientTransformation]
+) -> dict[str, Callable[[], Any]]:
   """A function for each optimiser that makes some steps and returns the last state."""
-  network, options, shape, batch_size, density = CASES[case]
+  network, options, shape, batch_size, _ = CASES[case]
   model = models.load(network, shape, 10, options)
   params, batch_stats = model.init(jax.random.key(0))
   rng = np.random.default_rng(0)
@@ -104,10 +115,7 @@ def jax_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
 
     return run
 
-  compared = optimisers(density)
-  for name in ("GSM by jnp.sort", "SGD behind a loop"):  # no other story on a CPU
-    del compared[name]
-  return {name: runner(tx) for name, tx in compared.items()}
+  return {name: runner(tx) for name, tx in optimisers.items()}
 
 
 def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
@@ -171,23 +179,27 @@ def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
   return {"PyTorch SGD": runner(False), "PyTorch GSM by torch.topk": runner(True)}
 
 
+Makers = Sequence[Callable[[], dict[str, Callable[[], Any]]]]
+"""Functions that set up anew what takes turns with each other."""
+
+
 def measure(
-  case: str, benchmark: Benchmark
+  makers: Makers, steps: int, repeats: int, seconds_each: float
 ) -> tuple[dict[str, float], dict[str, float], dict[str, list[float]]]:
-  """Median seconds of a step, median ratios to the same framework's SGD, and all."""
+  """Median seconds of a step, median ratios to the first of each maker, and all."""
   times: dict[str, list[float]] = {}
   ratios: dict[str, list[float]] = {}
-  for repeat in range(benchmark.repeats):
-    for make in (jax_runs, torch_runs):
-      runs = list(make(case, benchmark.steps).items())
+  for repeat in range(repeats):
+    for make in makers:
+      runs = list(make().items())
       if not runs:
         continue
-      sgd = runs[0][0]
+      first = runs[0][0]
       turned = runs[repeat % len(runs) :] + runs[: repeat % len(runs)]
-      measured = side_by_side(dict(turned), benchmark.seconds)
+      measured = side_by_side(dict(turned), seconds_each)
       for name, time in measured.items():
-        times.setdefault(name, []).append(time / benchmark.steps)
-        ratios.setdefault(name, []).append(time / measured[sgd])
+        times.setdefault(name, []).append(time / steps)
+        ratios.setdefault(name, []).append(time / measured[first])
   seconds, ratio = (
     {name: statistics.median(values) for name, values in found.items()}
     for found in (times, ratios)
@@ -207,8 +219,14 @@ def main() -> None:
   console = Console()
   rows: list[dict[str, Any]] = []
   for case in benchmark.models:
-    seconds, ratios, spread = measure(case, benchmark)
     *_, batch_size, density = CASES[case]
+    makers = (
+      partial(jax_runs, case, benchmark.steps, compared(density)),
+      partial(torch_runs, case, benchmark.steps),
+    )
+    seconds, ratios, spread = measure(
+      makers, benchmark.steps, benchmark.repeats, benchmark.seconds
+    )
     row = {"model": case, "batch_size": batch_size, "density": density}
     measured = {"seconds": seconds, "ratio_to_sgd": ratios, "ratios": spread}
     rows.append(row | measured)

@@ -153,3 +153,29 @@ def deploy_words(results: dict[str, Any]) -> str:
   packages = ", ".join(f"{name} {v}" for name, v in results["packages"].items())
   where = f"Dense wins for {', '.join(won)}." if won else "Dense is nowhere quickest."
   return f"{where} ({results['device']['kind']}; {packages}.)"
+
+
+def structure_step_table(results: dict[str, Any]) -> str:
+  """Whole training steps with each structure, as ratios to SGD's."""
+  names = list(
+    dict.fromkeys(name for row in results["rows"] for name in row["seconds"])
+  )
+  rows = [
+    [
+      f"{row['model']}, {row['batch_size']}",
+      f"{1e3 * row['seconds']['SGD']:.1f} ms",
+      *(
+        f"{ratio:.2f} ×" if (ratio := row["ratio_to_sgd"].get(name)) else ""
+        for name in names[1:]
+      ),
+    ]
+    for row in results["rows"]
+  ]
+  return table(
+    [
+      "model, batch",
+      "SGD",
+      *(f"`{name}`" if "(" in name else name for name in names[1:]),
+    ],
+    rows,
+  )

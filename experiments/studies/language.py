@@ -19,6 +19,7 @@ from experiments.studies.language_runs import (
   INNER,
   METHODS,
   TRIED,
+  TRIED_AT_5,
   TRIED_UNITS,
   entries,
 )
@@ -126,10 +127,11 @@ def modes_table(results: Results) -> str:
 
 
 def trials_table(results: Results) -> str:
-  """What was tried at 10× on held-out files."""
+  """What was tried on held-out files."""
+  at_5 = [f"try-muon-5x-{name}" for name in TRIED_AT_5]
   rows = [
     [f"`{name}`", f"{loss(run):.3f}" if run else MISSING]
-    for name in [*TRIED, *TRIED_UNITS]
+    for name in [*TRIED, *at_5, *TRIED_UNITS]
     for run in [results.get(f"{name}-0")]
   ]
   return table(["", "loss on held-out files"], rows)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from experiments.benchmarks import passes, selection, step
+from experiments.benchmarks import passes, selection, step, structure_step
 
 
 def test_leaves_are_split_over_devices(tmp_path):
@@ -21,6 +21,17 @@ def test_leaves_are_split_over_devices(tmp_path):
   assert (tmp_path / "selection.png").exists()
 
 
+def test_structures_are_measured_beside_single_weights(tmp_path, monkeypatch):
+  flags = ["--models", "lenet300", "--seconds", "0.001", "--repeats", "1"]
+  command = ["benchmark", *flags, "--steps", "1", "--out", str(tmp_path)]
+  monkeypatch.setattr(sys, "argv", command)
+  structure_step.main()
+  (row,) = json.loads((tmp_path / "step.json").read_text())["rows"]
+  names = ["SGD", "single weights", "channels", "blocks((4, 1))", "n_of_m(2, 4)"]
+  assert list(row["seconds"]) == names
+  assert row["ratio_to_sgd"]["SGD"] == 1
+
+
 @pytest.mark.parametrize(
   ("benchmark", "flags", "message"),
   [
@@ -30,6 +41,9 @@ def test_leaves_are_split_over_devices(tmp_path):
     (step, ["--steps", "0"], "--steps and"),
     (step, ["--seconds", "-1"], "above 0 and finite, not -1"),
     (step, ["--seconds", "inf"], "above 0 and finite, not inf"),
+    (structure_step, ["--models", "abc"], "not {'abc'}"),
+    (structure_step, ["--density", "nan"], "--density must be"),
+    (structure_step, ["--seconds", "inf"], "above 0 and finite, not inf"),
     (selection, ["--models"], "--models, "),
     (selection, ["--models", "abc"], "no model 'abc'"),
     (selection, ["--models", "-5"], "no model '-5'"),
