@@ -73,7 +73,7 @@ def gsm(
     prune_from: the step, counted from 0, at which the network is pruned: the update
       leaves the Q weights of greatest magnitude and makes all others exactly zero. From
       then on the zeros stay, and all that is left learns, from its full gradient and
-      with `weight_decay`. The run ends pruned; 70 % of its steps is a good time.
+      with `weight_decay`. The run ends pruned; 70 to 80 % of its steps is a good time.
       Should the density fall later, so will the number of weights. ``None``, as in the
       paper, leaves pruning to `prune` after the training.
     structure: as in `keep_top_saliency`: what is kept together, such as `channels`.

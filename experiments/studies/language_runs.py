@@ -178,7 +178,7 @@ DENSE = {"sgd": 0.1, "adamw": 6e-3, "muon": 0.02}
 """The best learning rates without pruning."""
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-  "gsm": ("GSM (SGD)", gsm(0.1)),
+  "gsm": ("GSM (SGD)", gsm(0.1, **LATER)),
   "sparsify-adamw": ("`sparsify`, AdamW", {}),
   "sparsify-muon": ("`sparsify`, Muon", sparsify("muon", **LATER)),
   "gradual-sgd": ("gradual, SGD", gradual("sgd", 0.3)),
