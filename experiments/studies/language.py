@@ -17,6 +17,7 @@ from experiments.markdown import MISSING, table
 from experiments.studies.language_runs import (
   COMPRESSIONS,
   INNER,
+  LONG,
   METHODS,
   TRIED,
   TRIED_AT_5,
@@ -49,6 +50,7 @@ def tables(folder: Path) -> dict[str, str]:
   results = read(folder)
   return {
     "language": methods_table(results),
+    "language-long": long_table(results),
     "language-modes": modes_table(results),
     "language-units": units_table(results),
     "language-trials": trials_table(results),
@@ -73,6 +75,19 @@ def methods_table(results: Results) -> str:
     cells = [_cell(of_all_seeds(results, f"{name}-{ratio}x")) for ratio in COMPRESSIONS]
     rows.append([label, "", *cells])
   return table(["", "1×", *(f"{ratio}×" for ratio in COMPRESSIONS)], rows)
+
+
+def long_table(results: Results) -> str:
+  """Losses of the longer runs, and how far they are from the dense one's."""
+  found = {name: of_all_seeds(results, name) for name in LONG}
+  dense, *_ = found.values()
+  rows: list[list[str]] = []
+  for name, (label, _) in LONG.items():
+    distance = ""
+    if name != next(iter(LONG)) and dense and found[name]:
+      distance = f"{mean_and_error(found[name])[0] - mean_and_error(dense)[0]:+.3f}"
+    rows.append([label, _cell(found[name]), distance, str(len(found[name]) or "")])
+  return table(["Muon, 4,800 steps", "loss", "to dense", "seeds"], rows)
 
 
 LENGTH = 128

@@ -35,11 +35,21 @@ LATER: dict[str, Any] = {"density_epochs": 0.6 * EPOCHS, "prune_from": 0.8}
 TRIED_EPOCHS = 4
 """Of the trials."""
 
+LONG_EPOCHS = 24
+"""What two CPU cores do in half an hour, with some time to spare."""
+
+
+def lasting(
+  epochs: int, numbers: Mapping[str, Any], preset: str = PRESET
+) -> dict[str, Any]:
+  """The same in another number of epochs."""
+  recipe = stretched(changed(recipes()[preset], numbers), epochs)
+  return {**numbers, "gsm": recipe.gsm}
+
 
 def tried(numbers: Mapping[str, Any], preset: str = PRESET) -> dict[str, Any]:
   """The same on held-out files, in fewer epochs."""
-  recipe = stretched(changed(recipes()[preset], numbers), TRIED_EPOCHS)
-  return {"data.held_out": 1024, **numbers, "gsm": recipe.gsm}
+  return {"data.held_out": 1024, **lasting(TRIED_EPOCHS, numbers, preset)}
 
 
 def dense(inner: str, peak: float) -> dict[str, Any]:
@@ -187,6 +197,13 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """In words, and in numbers: each at the best of its learning rates."""
 
+LONG: dict[str, tuple[str, dict[str, Any]]] = {
+  "long-dense-muon": ("dense", dense("muon", DENSE["muon"])),
+  "long-sparsify-muon-5x": ("`sparsify`, 5×", sparsify("muon", **LATER)),
+  "long-gradual-muon-5x": ("gradual, 5×", gradual("muon", PEAKS["muon"])),
+}
+"""Around Muon, three times as long: how near 5× comes to the dense one."""
+
 
 def entries() -> list[Entry]:
   """All runs: trials, the ways of `sparsify`, dense, and all methods by seed."""
@@ -212,6 +229,10 @@ def entries() -> list[Entry]:
     result.append(Entry(f"units-{seed}", UNITS, {"seed": seed}))
     uniform = {**dense("muon", DENSE["muon"]), "model.options": UNIFORM}
     result.append(Entry(f"uniform-{seed}", PRESET, {"seed": seed, **uniform}))
+    for name, (_, numbers) in LONG.items():
+      numbers = {"density": 1 / 5, **numbers, "seed": seed}
+      numbers = lasting(LONG_EPOCHS, numbers)
+      result.append(Entry(f"{name}-{seed}", PRESET, numbers))
     for ratio in (10, 5, 20, 2) if seed == 0 else (10, 5):
       common = {"seed": seed, "density": 1 / ratio}
       for name, (_, numbers) in METHODS.items():
