@@ -76,7 +76,7 @@ class Benchmark:
   """Folder for compiled.json and compiled.png."""
 
 
-def optimiser(program: Program) -> optax.GradientTransformationExtraArgs:
+def optimizer(program: Program) -> optax.GradientTransformationExtraArgs:
   """All with the hyperparameters of `gsm`."""
   rate, momentum, decay = 1e-3, 0.98, 5e-4
   if program == "gsm":
@@ -95,7 +95,7 @@ def lowered(program: Program, shapes: list[Shape], mesh: Mesh, platform: str) ->
   State and params are donated. The selection alone gives updates instead of params, and
   the gradients are donated for them.
   """
-  tx = optimiser(program)
+  tx = optimizer(program)
   alone = program == "keep_top_saliency"
 
   def update(gradients: Any, state: Any, params: Any) -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
     python -m experiments.benchmarks.step
 
-The same step with several optimisers: SGD with momentum and decay, `gsm_optax.gsm`, and
+The same step with several optimizers: SGD with momentum and decay, `gsm_optax.gsm`, and
 GSM as everyone writes it, by `lax.top_k` over the concatenated saliencies. Between them
 are two kinds of SGD that look at all gradients before they change a weight: one clips
 them by their norm, and one just waits for them. What it loses no choice among all
@@ -39,7 +39,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import models
-from experiments.benchmarks.optimisers import optimisers
+from experiments.benchmarks.optimizers import optimizers
 from experiments.run.files import write_json
 from experiments.run.surroundings import surroundings
 from experiments.run.timing import side_by_side
@@ -68,23 +68,23 @@ class Benchmark:
   repeats: int = 5
   """Times that all is set up anew; medians are over these."""
   seconds: float = 4.0
-  """To spend on each optimiser each time."""
+  """To spend on each optimizer each time."""
   out: Path = Path("experiments/results/step")
   """Folder for step.json."""
 
 
 def compared(density: float) -> dict[str, optax.GradientTransformation]:
-  """What is compared here: the optimisers of which a CPU has a story to tell."""
-  result = optimisers(density)
+  """What is compared here: the optimizers of which a CPU has a story to tell."""
+  result = optimizers(density)
   for name in ("GSM by jnp.sort", "SGD behind a loop"):
     del result[name]
   return result
 
 
 def jax_runs(
-  case: str, steps: int, optimisers: Mapping[str, optax.GradientTransformation]
+  case: str, steps: int, transformations: Mapping[str, optax.GradientTransformation]
 ) -> dict[str, Callable[[], Any]]:
-  """A function for each optimiser that makes some steps and returns the last state."""
+  """A function for each optimizer that makes some steps and returns the last state."""
   network, options, shape, batch_size, _ = CASES[case]
   model = models.load(network, shape, 10, options)
   params, batch_stats = model.init(jax.random.key(0))
@@ -115,7 +115,7 @@ def jax_runs(
 
     return run
 
-  return {name: runner(tx) for name, tx in optimisers.items()}
+  return {name: runner(tx) for name, tx in transformations.items()}
 
 
 def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
@@ -154,14 +154,14 @@ def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
       {"params": kernels, "weight_decay": 5e-4},
       {"params": others, "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.SGD(groups, 1e-3, momentum=0.98)
+    optimizer = torch.optim.SGD(groups, 1e-3, momentum=0.98)
     q = int(density * sum(p.numel() for p in kernels))
     loss_fn = nn.CrossEntropyLoss()
 
     def run() -> float:
       loss = torch.zeros(())
       for images, labels in batches:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = loss_fn(net(images), labels)
         loss.backward()
         if prunes:
@@ -171,7 +171,7 @@ def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
             threshold = torch.topk(flat, q).values[-1]
             for p, score in zip(kernels, scores, strict=True):
               p.grad *= score >= threshold
-        optimiser.step()
+        optimizer.step()
       return loss.item()
 
     return run

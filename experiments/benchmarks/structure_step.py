@@ -51,7 +51,7 @@ class Benchmark:
   repeats: int = 3
   """Times that all is set up anew; medians are over these."""
   seconds: float = 4.0
-  """To spend on each optimiser each time."""
+  """To spend on each optimizer each time."""
   out: Path = Path("experiments/results/structure-step")
   """Folder for step.json."""
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 import gsm_optax
-from experiments.benchmarks.optimisers import optimisers
+from experiments.benchmarks.optimizers import optimizers
 from experiments.benchmarks.trees import (
   Leaves,
   jax_alternatives,
@@ -28,8 +28,8 @@ from experiments.benchmarks.trees import (
 from experiments.run.timing import Deadline, NoTimeError, in_time, side_by_side
 from experiments.train.kernels import is_kernel
 
-OPTIMISERS = ("SGD", "SGD with clip_by_global_norm", "gsm_optax.gsm")
-"""Of `optimisers`: with the params' update, where the selection alone has none."""
+OPTIMIZERS = ("SGD", "SGD with clip_by_global_norm", "gsm_optax.gsm")
+"""Of `optimizers`: with the params' update, where the selection alone has none."""
 
 TURN = 0.01
 """Seconds that a turn lasts at least."""
@@ -101,20 +101,20 @@ def measure(
 def time_updates(
   gradients: Leaves, weights: Leaves, density: float, seconds: float
 ) -> dict[str, Any]:
-  """The bounds, the selection alone, and the optimisers; what they took to compile."""
+  """The bounds, the selection alone, and the optimizers; what they took to compile."""
   shapes = [weight.shape for weight in weights]
   n = sum(weight.size for weight in weights)
   selecting = gsm_optax.keep_top_saliency(density)
   select, copy, one_pass = (jax.jit(f) for f in (selecting.update, jnp.copy, keep))
   cold: Any = selecting.init(weights)
-  compared = {name: optimisers(density)[name] for name in OPTIMISERS}
+  compared = {name: optimizers(density)[name] for name in OPTIMIZERS}
   updaters = {name: updater(tx) for name, tx in compared.items()}
   states = {name: state_like(tx, weights, gradients) for name, tx in compared.items()}
   flat = jax.random.normal(jax.random.key(0), (n,))
 
   compile_seconds = {
     name: seconds_to_compile(updaters[name], weights, states[name], gradients)
-    for name in OPTIMISERS  # each by itself
+    for name in OPTIMIZERS  # each by itself
   }
   with ThreadPoolExecutor(os.cpu_count()) as pool:  # the others side by side
     compiling = [
@@ -138,7 +138,7 @@ def time_updates(
     "keep_top_saliency": lambda: select(gradients, warm, weights),
     "… cold start": lambda: select(gradients, cold, weights),
   }
-  for name in OPTIMISERS:
+  for name in OPTIMIZERS:
     runs[name] = lambda name=name: updaters[name](weights, states[name], gradients)
   times = side_by_side(runs, seconds, turn=TURN)
   return {

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from experiments import models
-from experiments.benchmarks.optimisers import optimisers
+from experiments.benchmarks.optimizers import optimizers
 from experiments.benchmarks.trees import quick_tree
 from experiments.benchmarks.update import sentence
 from experiments.models import Model
@@ -93,7 +93,7 @@ def quick_init(model: Model) -> tuple[Any, Any]:
 
 
 class Stepper:
-  """Steps of one optimiser, which go on where the last ones ended."""
+  """Steps of one optimizer, which go on where the last ones ended."""
 
   def __init__(
     self, model: Model, params: Any, tx: optax.GradientTransformation, batches: Any
@@ -126,14 +126,14 @@ def whole_step(
   save: Callable[[dict[str, Any]], None],
   say: Callable[[str], None],
 ) -> dict[str, Any]:
-  """Seconds of a step with each optimiser, and the ratio to SGD's; saved as they come.
+  """Seconds of a step with each optimizer, and the ratio to SGD's; saved as they come.
 
   SGD's step is compiled first and by itself: XLA chooses the convolutions' algorithms
   by timing them, and the other steps, compiled side by side, take the same.
   """
   model, batches = training.build()
   params = quick_init(model)
-  compared = optimisers(density)
+  compared = optimizers(density)
   steppers = {"SGD": Stepper(model, params, compared.pop("SGD"), batches)}
   compile_seconds = {"SGD": steppers["SGD"].compile()}
   say(f"step: SGD's compiled in {compile_seconds['SGD']:.1f} s")

@@ -199,7 +199,7 @@ def test_in_pmap_each_replica_is_a_model():
     chex.assert_trees_all_equal(jax.tree.map(lambda leaf, i=i: leaf[i], updates), alone)
 
 
-def test_the_whole_optimiser_keeps_the_layout_and_the_bits():
+def test_the_whole_optimizer_keeps_the_layout_and_the_bits():
   mesh = mesh_of(AxisType.Auto)
   tx = gsm_optax.gsm(0.01, DENSITY)
 

@@ -1,15 +1,15 @@
 """The test suites in Optax's own wheel, on `gsm`, `keep_top_saliency`, `sparsify`.
 
 They need eight devices: `test_optax_suites` starts them. Each of their raw methods is
-called once for every set of arguments that it knows, with our optimisers for theirs.
+called once for every set of arguments that it knows, with our optimizers for theirs.
 
-What does not apply, and how our optimisers are set up for theirs:
+What does not apply, and how our optimizers are set up for theirs:
 
 - Their params are vectors, which by default are not prunable: ``prunable=True``.
 - They expect convergence to 3 %: no weight decay, which would keep it away. Half of
   the weights are active at a time, but on Rosenbrock's function all are: it starts
   from zeros, and of two weights the one at zero, without saliency, would stay there.
-- `LBFGSTest` is of another optimiser; `test_microbatch_with_explicit_sharding` of none.
+- `LBFGSTest` is of another optimizer; `test_microbatch_with_explicit_sharding` of none.
 - ``reduce_on_plateau`` and the like are wrappers under test there, not here.
 """
 
@@ -28,7 +28,7 @@ from optax.contrib import _common_test
 import gsm_optax
 
 with warnings.catch_warnings():
-  # It makes an optimiser of each kind on import, one of them in a deprecated way.
+  # It makes an optimizer of each kind on import, one of them in a deprecated way.
   warnings.simplefilter("ignore")
   try:
     from optax._src import sharding_test
@@ -67,7 +67,7 @@ def sparse_adam(learning_rate: optax.ScalarOrSchedule, density: float = 0.5):
   )
 
 
-OPTIMISERS = {
+OPTIMIZERS = {
   "gsm": {"learning_rate": 1e-3},
   "top_saliency_sgd": {"learning_rate": 1e-3},
   "sparse_adam": {"learning_rate": 1e-1},
@@ -150,7 +150,7 @@ ALIAS = {
 
 def kwargs(opt_name, arguments):
   is_rosenbrock = "rosenbrock" in getattr(arguments.get("target"), "__name__", "")
-  return OPTIMISERS[opt_name] | ({"density": 1.0} if is_rosenbrock else {})
+  return OPTIMIZERS[opt_name] | ({"density": 1.0} if is_rosenbrock else {})
 
 
 def parametrize(suite):
@@ -160,7 +160,7 @@ def parametrize(suite):
   )
 
 
-@pytest.mark.parametrize("opt_name", OPTIMISERS)
+@pytest.mark.parametrize("opt_name", OPTIMIZERS)
 @parametrize(CONTRIB)
 def test_contrib(opt_name, name, arguments):
   opt = {
@@ -172,7 +172,7 @@ def test_contrib(opt_name, name, arguments):
   call(_common_test.ContribTest, name, {**opt, **arguments})
 
 
-@pytest.mark.parametrize("opt_name", OPTIMISERS)
+@pytest.mark.parametrize("opt_name", OPTIMIZERS)
 @parametrize(ALIAS)
 def test_alias(opt_name, name, arguments):
   opt = {"opt_name": opt_name, "opt_kwargs": kwargs(opt_name, arguments)}
@@ -182,7 +182,7 @@ def test_alias(opt_name, name, arguments):
 @pytest.mark.parametrize("params_dtype", ["bfloat16", "float32", "complex64", None])
 @pytest.mark.parametrize("state_dtype", ["bfloat16", "float32", "complex64", None])
 def test_explicit_dtype_of_the_momentum(params_dtype, state_dtype, monkeypatch):
-  # They have names for three optimisers: we stand in for SGD.
+  # They have names for three optimizers: we stand in for SGD.
   monkeypatch.setattr(alias, "sgd", gsm)
   arguments = {"params_dtype": params_dtype, "state_dtype": state_dtype}
   call(
@@ -190,7 +190,7 @@ def test_explicit_dtype_of_the_momentum(params_dtype, state_dtype, monkeypatch):
   )
 
 
-@pytest.mark.parametrize("opt_name", OPTIMISERS)
+@pytest.mark.parametrize("opt_name", OPTIMIZERS)
 @pytest.mark.parametrize(
   "name",
   [
@@ -205,6 +205,6 @@ def test_sharding(opt_name, name, monkeypatch):
   assert jax.device_count() == 8
   # They skip JAX before 0.7.2, and compare versions as strings: 0.10 is before, too.
   monkeypatch.setattr(jax, "__version__", "1")
-  optimiser = globals()[opt_name]
-  arguments = {"optimizer": optimiser(**OPTIMISERS[opt_name])}
+  optimizer = globals()[opt_name]
+  arguments = {"optimizer": optimizer(**OPTIMIZERS[opt_name])}
   call(sharding_test.ShardingTest, name, arguments)

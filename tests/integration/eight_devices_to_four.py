@@ -38,7 +38,7 @@ def mesh_of(number):
 
 
 def shardings_on(mesh):
-  """Of the params and of the optimiser's state, whose momentum is as the params."""
+  """Of the params and of the optimizer's state, whose momentum is as the params."""
   shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), LAYOUT)
   state = jax.eval_shape(TX.init, initial_params())
   return shardings, optax.tree.map_params(

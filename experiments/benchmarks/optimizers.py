@@ -57,7 +57,7 @@ def loop_without_trips() -> optax.GradientTransformation:
   return optax.GradientTransformation(optax.init_empty_state, update)
 
 
-def optimisers(density: float) -> dict[str, optax.GradientTransformation]:
+def optimizers(density: float) -> dict[str, optax.GradientTransformation]:
   """By their names in tables; SGD is the one that others are compared with."""
   rate, momentum, decay = 1e-3, 0.98, 5e-4
   decayed = optax.add_decayed_weights(decay, mask=kernel_mask)
