@@ -21,6 +21,7 @@ from experiments.studies.language_runs import (
   METHODS,
   TRIED,
   TRIED_AT_5,
+  TRIED_LONGER,
   TRIED_UNITS,
   entries,
 )
@@ -146,7 +147,7 @@ def trials_table(results: Results) -> str:
   at_5 = [f"try-muon-5x-{name}" for name in TRIED_AT_5]
   rows = [
     [f"`{name}`", f"{loss(run):.3f}" if run else MISSING]
-    for name in [*TRIED, *at_5, *TRIED_UNITS]
+    for name in [*TRIED, *at_5, *TRIED_LONGER, *TRIED_UNITS]
     for run in [results.get(f"{name}-0")]
   ]
   return table(["", "loss on held-out files"], rows)

@@ -161,6 +161,12 @@ TRIED_AT_5: dict[str, dict[str, Any]] = {
 }
 """The same at 5×, `sparsify` around Muon alone: how near it comes to the dense one."""
 
+TRIED_LONGER: dict[str, dict[str, Any]] = {
+  "try-adamw-8-epochs-fall-0.4": sparsify("adamw", select_by="update"),
+  "try-adamw-8-epochs-fall-0.6": sparsify("adamw", select_by="update", **LATER),
+}
+"""In as many epochs as the others, where the trials in half of them could not tell."""
+
 
 def units(peak: float, density: float = 0.5, **numbers: Any) -> dict[str, Any]:
   """Heads and hidden units, by Muon at a learning rate."""
@@ -213,6 +219,9 @@ def entries() -> list[Entry]:
   for name, numbers in TRIED_AT_5.items():
     numbers = {**numbers, "density": 1 / 5}
     result.append(Entry(f"try-muon-5x-{name}-0", PRESET, tried(numbers)))
+  for name, numbers in TRIED_LONGER.items():
+    numbers = {"data.held_out": 1024, **numbers}
+    result.append(Entry(f"{name}-0", PRESET, numbers))
   for name, numbers in TRIED_UNITS.items():
     result.append(Entry(f"{name}-0", UNITS, tried(numbers, UNITS)))
   for seed in range(2):
