@@ -14,16 +14,13 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.markdown import MISSING, table
-from experiments.studies.language_runs import (
-  COMPRESSIONS,
-  INNER,
-  LONG,
-  METHODS,
+from experiments.studies.language_recipes import INNER
+from experiments.studies.language_runs import COMPRESSIONS, LONG, METHODS, entries
+from experiments.studies.language_trials import (
   TRIED,
   TRIED_AT_5,
   TRIED_LONGER,
   TRIED_UNITS,
-  entries,
 )
 from experiments.studies.results import Results, of_all_seeds, read
 from experiments.studies.study import Study
