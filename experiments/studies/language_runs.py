@@ -23,7 +23,7 @@ COMPRESSIONS = (2, 5, 10, 20)
 LONG_EPOCHS = 24
 """What two CPU cores do in half an hour, with some time to spare."""
 
-UNIFORM = {"depth": 4, "width": 128, "heads": 4, "hidden": 176}
+UNIFORM = {"depth": 4, "width": 128, "heads": 4, "hidden": 190}
 """A network with as many multiply-adds as half of the units have."""
 
 DENSE = {"sgd": 0.1, "adamw": 6e-3, "muon": 0.02}
