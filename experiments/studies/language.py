@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.markdown import MISSING, table
@@ -24,6 +25,8 @@ from experiments.studies.language_trials import (
 )
 from experiments.studies.results import Results, of_all_seeds, read
 from experiments.studies.study import Study
+
+LABELS = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
 
 
 def loss(run: Mapping[str, Any]) -> float:
@@ -67,9 +70,9 @@ def methods_table(results: Results) -> str:
   rows: list[list[str]] = []
   for inner in INNER:
     runs = of_all_seeds(results, f"dense-{inner}")
-    rows.append([f"dense, {inner}", _cell(runs), *[""] * len(COMPRESSIONS)])
+    rows.append([f"dense, {LABELS[inner]}", _cell(runs), *[""] * len(COMPRESSIONS)])
   labels = {name: label for name, (label, _) in METHODS.items()}
-  for name, label in (labels | {"one-shot": "one shot, retrained, adamw"}).items():
+  for name, label in (labels | {"one-shot": "one shot, retrained, AdamW"}).items():
     cells = [_cell(of_all_seeds(results, f"{name}-{ratio}x")) for ratio in COMPRESSIONS]
     rows.append([label, "", *cells])
   return table(["", "1×", *(f"{ratio}×" for ratio in COMPRESSIONS)], rows)
@@ -136,7 +139,7 @@ def modes_table(results: Results) -> str:
       for inner, ratio in columns
     ]
     rows.append([label, *cells])
-  return table(["", *(f"{inner}, {ratio}×" for inner, ratio in columns)], rows)
+  return table(["", *(f"{LABELS[x]}, {ratio}×" for x, ratio in columns)], rows)
 
 
 def trials_table(results: Results) -> str:
@@ -150,31 +153,45 @@ def trials_table(results: Results) -> str:
   return table(["", "loss on held-out files"], rows)
 
 
+COLOURS = {"sgd": "grey", "adamw": "darkorange", "muon": "crimson"}
+
+
 def against_compression(folder: Path) -> Figure:
-  """Loss against compression, with standard errors."""
-  figure = Figure(figsize=(7, 4.8), layout="constrained")
+  """Loss against compression, with standard errors; a dense network's is level."""
+  figure = Figure(figsize=(7.5, 4.8), layout="constrained")
   axes = figure.subplots()
   results = read(folder)
-  colours = ("crimson", "darkorange", "gold", "navy", "steelblue", "skyblue")
-  for (name, (label, _)), colour in zip(METHODS.items(), colours, strict=True):
-    found = {
-      ratio: mean_and_error(runs)
-      for ratio in COMPRESSIONS
-      if (runs := of_all_seeds(results, f"{name}-{ratio}x"))
-    }
-    means = [mean for mean, _ in found.values()]
-    errors = [0.0 if math.isnan(error) else error for _, error in found.values()]
-    label = label.replace("`", "")
-    axes.errorbar(
-      *(list(found), means, errors), marker="o", capsize=3, color=colour, label=label
-    )
+  for name, (label, _) in METHODS.items():
+    inner = name.split("-")[-1] if "-" in name else "sgd"
+    line = "--" if name.startswith("gradual") else "-"
+    _draw_method(axes, results, name, label, color=COLOURS[inner], linestyle=line)
+  label = "one shot, AdamW"
+  _draw_method(axes, results, "one-shot", label, color="navy", linestyle="-.")
+  for inner, colour in COLOURS.items():
+    if runs := of_all_seeds(results, f"dense-{inner}"):
+      label = f"dense, {LABELS[inner]}"
+      axes.axhline(mean_and_error(runs)[0], color=colour, linestyle=":", label=label)
   axes.set_xscale("log")
   axes.set_xticks(COMPRESSIONS, [f"{ratio}×" for ratio in COMPRESSIONS])
   axes.minorticks_off()
   axes.set_xlabel("compression")
   axes.set_ylabel("test loss, nats per byte")
-  axes.legend()
+  figure.legend(loc="outside right upper")
   return figure
+
+
+def _draw_method(axes: Axes, results: Results, name: str, label: str, **style: Any):
+  found = {
+    ratio: mean_and_error(runs)
+    for ratio in COMPRESSIONS
+    if (runs := of_all_seeds(results, f"{name}-{ratio}x"))
+  }
+  if not found:
+    return
+  means = [mean for mean, _ in found.values()]
+  errors = [0.0 if math.isnan(error) else error for _, error in found.values()]
+  label = label.replace("`", "")
+  axes.errorbar(list(found), means, errors, marker="o", capsize=3, label=label, **style)
 
 
 STUDY = Study(entries(), tables, {"language": against_compression})
