@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import gsm_optax
-from experiments.train.optimizers import SGD, AdamW, Muon, Task, Then
+from experiments.train.optimizers import SGD, AdamW, Muon, Task
 from experiments.train.pruners import (
   GSM,
   FixedGSM,
@@ -91,22 +91,6 @@ def test_the_density_falls_to_the_share_that_is_active():
   schedule = falling_density(TASK, 1.0, 2, 0.5)
   densities = [float(schedule(step)) for step in (0, 10, 20, 30)]
   np.testing.assert_allclose(densities, [1, 0.05**0.5, 0.05, 0.05], rtol=1e-5)
-
-
-def test_then_another_optimizer_goes_on_with_averages_of_all_gradients():
-  task = Task(optax.constant_schedule(0.1), 0.1, steps_per_epoch=5, epochs=2)
-  params = {"kernel": jnp.arange(1.0, 5.0).reshape(2, 2)}
-  tx = Then(SGD(), AdamW(), share=0.6, rate=0.5).build(task)
-  slower = task._replace(learning_rate=optax.constant_schedule(0.05))
-  alone = SGD().build(task), AdamW().build(slower)
-  state, states = tx.init(params), [each.init(params) for each in alone]
-  for step in range(10):
-    gradients = jax.tree.map(lambda leaf, step=step: jnp.sin(leaf + step), params)
-    updates, state = tx.update(gradients, state, params)
-    for place, each in enumerate(alone):
-      expected, states[place] = each.update(gradients, states[place], params)
-      if place == (step >= 6):
-        np.testing.assert_array_equal(updates["kernel"], expected["kernel"])
 
 
 @pytest.mark.parametrize(
