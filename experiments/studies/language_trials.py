@@ -15,7 +15,7 @@ from experiments.studies.language_recipes import (
   units,
 )
 from experiments.studies.study import Entry
-from experiments.train.optimizers import AdamW, Muon, Then
+from experiments.train.optimizers import Muon
 
 MODES: dict[str, dict[str, Any]] = {
   "gradient": {},
@@ -71,12 +71,6 @@ TRIED_AT_5: dict[str, dict[str, Any]] = {
   "fall-0.6-0.035": sparsify("muon", 0.035, **LATER),
   "fall-0.6-0.07": sparsify("muon", 0.07, **LATER),
   "fall-0.6-adam": sparsify("muon", optimizer=Muon(adam_share=0.04), **LATER),
-  "then-adamw": sparsify(
-    "muon", optimizer=Then(Muon(), AdamW(), 0.8, rate=0.12), **LATER
-  ),
-  "then-adamw-from-0.6": sparsify(
-    "muon", optimizer=Then(Muon(), AdamW(), 0.6, rate=0.12), **LATER
-  ),
 }
 """The same at 5×, `sparsify` around Muon alone: how near it comes to the dense one."""
 

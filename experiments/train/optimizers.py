@@ -6,11 +6,9 @@ recipe's phase takes it as it is.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 import gsm_optax
@@ -109,40 +107,3 @@ class Muon(Optimizer):
         lambda is_kernel: "muon" if is_kernel else "adam", kernel_mask(params)
       ),
     )
-
-
-@dataclass(frozen=True)
-class Then(Optimizer):
-  """One optimizer, and another from a share of the steps on.
-
-  Both follow all gradients from the first step, so that the second has its averages
-  when its turn comes.
-  """
-
-  first: Optimizer
-  second: Optimizer
-  share: float
-  """Of the steps, after which the second takes over."""
-  rate: float
-  """The second one's learning rate, as a share of the first one's."""
-
-  def build(self, task: Task) -> optax.GradientTransformation:
-    """The gradient transformation."""
-    first, start = self.first.build(task), task.steps(self.share)
-    second = self.second.build(
-      task._replace(learning_rate=lambda step: self.rate * task.learning_rate(step))
-    )
-
-    def init(params: optax.Params) -> optax.OptState:
-      return jnp.zeros([], jnp.int32), first.init(params), second.init(params)
-
-    def update(
-      updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, optax.OptState]:
-      count, *states = cast(tuple[jax.Array, optax.OptState, optax.OptState], state)
-      one, state_1 = first.update(updates, states[0], params)
-      other, state_2 = second.update(updates, states[1], params)
-      chosen = jax.tree.map(partial(jnp.where, count < start), one, other)
-      return chosen, (count + 1, state_1, state_2)
-
-    return optax.GradientTransformation(init, update)
