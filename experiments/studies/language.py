@@ -176,7 +176,8 @@ def against_compression(folder: Path) -> Figure:
   axes.minorticks_off()
   axes.set_xlabel("compression")
   axes.set_ylabel("test loss, nats per byte")
-  figure.legend(loc="outside right upper")
+  if axes.get_legend_handles_labels()[0]:  # none without results
+    figure.legend(loc="outside right upper")
   return figure
 
 
