@@ -23,6 +23,7 @@ from experiments.pages.benchmark_tables import (
   selection_table,
   shrink_time_table,
   step_table,
+  structure_step_table,
   unit_scores_table,
 )
 from experiments.pages.readme_tables import readme_results, readme_speed
@@ -40,11 +41,11 @@ ROOT = Path(__file__).parents[2]
 
 def tables() -> dict[str, str]:
   """Every table, by the name in its marks."""
-  step, deep, images, selection, compiled = (
+  step, deep, units, images, selection, compiled = (
     json.loads((RESULTS / name / f"{file}.json").read_text())
     for name, file in (
-      *(("step", "step"), ("step-deep", "step"), ("input", "input")),
-      *(("selection", "selection"), ("compiled", "compiled")),
+      *(("step", "step"), ("step-deep", "step"), ("structure-step", "step")),
+      *(("input", "input"), ("selection", "selection"), ("compiled", "compiled")),
     )
   )
   shrinking = json.loads((RESULTS / "shrink-time" / "shrink.json").read_text())
@@ -64,6 +65,7 @@ def tables() -> dict[str, str]:
     "results": results_table(runs_by_preset()),
     "step": step_table(step),
     "step-deep": step_table(deep),
+    "structure-step": structure_step_table(units),
     "input": input_table(images),
     "selection": selection_table(selection),
     "shrink-time": shrink_time_table(shrinking),
