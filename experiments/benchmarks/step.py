@@ -21,10 +21,7 @@ measured apart:
 
 import importlib
 import importlib.util
-import math
-import statistics
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,13 +33,10 @@ import numpy as np
 import optax
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from experiments import models
+from experiments.benchmarks.measured_step import check, measure, show, write
 from experiments.benchmarks.optimizers import optimizers
-from experiments.run.files import write_json
-from experiments.run.surroundings import surroundings
-from experiments.run.timing import side_by_side
 from experiments.train.step import TrainState, make_train_step
 
 CASES: dict[str, tuple[str, dict[str, Any], tuple[int, ...], int, float]] = {
@@ -179,68 +173,26 @@ def torch_runs(case: str, steps: int) -> dict[str, Callable[[], Any]]:
   return {"PyTorch SGD": runner(False), "PyTorch GSM by torch.topk": runner(True)}
 
 
-Makers = Sequence[Callable[[], dict[str, Callable[[], Any]]]]
-"""Functions that set up anew what takes turns with each other."""
-
-
-def measure(
-  makers: Makers, steps: int, repeats: int, seconds_each: float
-) -> tuple[dict[str, float], dict[str, float], dict[str, list[float]]]:
-  """Median seconds of a step, median ratios to the first of each maker, and all."""
-  times: dict[str, list[float]] = {}
-  ratios: dict[str, list[float]] = {}
-  for repeat in range(repeats):
-    for make in makers:
-      runs = list(make().items())
-      if not runs:
-        continue
-      first = runs[0][0]
-      turned = runs[repeat % len(runs) :] + runs[: repeat % len(runs)]
-      measured = side_by_side(dict(turned), seconds_each)
-      for name, time in measured.items():
-        times.setdefault(name, []).append(time / steps)
-        ratios.setdefault(name, []).append(time / measured[first])
-  seconds, ratio = (
-    {name: statistics.median(values) for name, values in found.items()}
-    for found in (times, ratios)
-  )
-  return seconds, ratio, ratios
-
-
 def main() -> None:
   """The command line."""
   benchmark = tyro.cli(
     Benchmark, prog="python -m experiments.benchmarks.step", description=__doc__
   )
-  if min(len(benchmark.models), benchmark.steps, benchmark.repeats) < 1:
-    sys.exit("error: --models, --steps and --repeats must not be empty or 0.")
-  if not 0 < benchmark.seconds < math.inf:
-    sys.exit(f"error: --seconds must be above 0 and finite, not {benchmark.seconds}.")
+  steps, repeats, seconds = benchmark.steps, benchmark.repeats, benchmark.seconds
+  check(benchmark.models, steps, repeats, seconds)
   console = Console()
   rows: list[dict[str, Any]] = []
   for case in benchmark.models:
     *_, batch_size, density = CASES[case]
     makers = (
-      partial(jax_runs, case, benchmark.steps, compared(density)),
-      partial(torch_runs, case, benchmark.steps),
+      partial(jax_runs, case, steps, compared(density)),
+      partial(torch_runs, case, steps),
     )
-    seconds, ratios, spread = measure(
-      makers, benchmark.steps, benchmark.repeats, benchmark.seconds
-    )
+    title = f"{case}, batch {batch_size}, density {density:.3g}"
     row = {"model": case, "batch_size": batch_size, "density": density}
-    measured = {"seconds": seconds, "ratio_to_sgd": ratios, "ratios": spread}
-    rows.append(row | measured)
-    table = Table(title=f"{case}, batch {batch_size}, density {density:.3g}")
-    for heading in ("one training step", "ms", "ratio to its SGD"):
-      table.add_column(heading, justify="left" if "step" in heading else "right")
-    for name, time in seconds.items():
-      table.add_row(name, f"{1e3 * time:.3f}", f"{ratios[name]:.3f}")
-    console.print(table)
-  config = asdict(benchmark) | {"out": str(benchmark.out)}
-  benchmark.out.mkdir(parents=True, exist_ok=True)
-  results = {"rows": rows, "config": config, **surroundings()}
-  write_json(benchmark.out / "step.json", results)
-  console.print(f"Written to {benchmark.out / 'step.json'}")
+    measured = measure(makers, steps, repeats, seconds)
+    rows.append(row | show(title, measured, console))
+  write(rows, asdict(benchmark), benchmark.out, console)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
 
 The same step with SGD, with `gsm_optax.gsm` and single weights, and with each structure
 that the network allows. Channels of LeNet-300-100 are its hidden units; blocks and two
-of four are measured there alone, as three input channels are not a multiple of either.
+of four are measured there alone, as a ResNet's three input channels are no multiple of
+four.
 Measured as in `experiments.benchmarks.step`. Five minutes on two CPU cores.
 """
 
-import math
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,13 +18,11 @@ from typing import Any
 import optax
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 import gsm_optax
 from experiments import models
-from experiments.benchmarks.step import CASES, jax_runs, measure
-from experiments.run.files import write_json
-from experiments.run.surroundings import surroundings
+from experiments.benchmarks.measured_step import check, measure, show, write
+from experiments.benchmarks.step import CASES, jax_runs
 from experiments.train.kernels import kernel_mask
 from experiments.train.structures import Blocks, Channels, NOfM, Structure
 
@@ -85,29 +83,17 @@ def main() -> None:
   )
   if unknown := set(benchmark.models) - STRUCTURES.keys():
     sys.exit(f"error: --models must be of {', '.join(STRUCTURES)}, not {unknown}.")
-  if min(len(benchmark.models), benchmark.steps, benchmark.repeats) < 1:
-    sys.exit("error: --models, --steps and --repeats must not be empty or 0.")
-  if not 0 < benchmark.seconds < math.inf:
-    sys.exit(f"error: --seconds must be above 0 and finite, not {benchmark.seconds}.")
+  steps, repeats, seconds = benchmark.steps, benchmark.repeats, benchmark.seconds
+  check(benchmark.models, steps, repeats, seconds)
   if not 0 < benchmark.density <= 1:
     sys.exit(f"error: --density must be in (0, 1], not {benchmark.density}.")
   rows: list[dict[str, Any]] = []
   console = Console()
   for case in benchmark.models:
-    steps, repeats = benchmark.steps, benchmark.repeats
     maker = partial(jax_runs, case, steps, compared(case, benchmark.density))
-    seconds, ratios, spread = measure([maker], steps, repeats, benchmark.seconds)
     row = {"model": case, "batch_size": CASES[case][3], "density": benchmark.density}
-    rows.append(row | {"seconds": seconds, "ratio_to_sgd": ratios, "ratios": spread})
-    table = Table("one training step", "ms", "ratio to SGD", title=case)
-    for name, time in seconds.items():
-      table.add_row(name, f"{1e3 * time:.3f}", f"{ratios[name]:.3f}")
-    console.print(table)
-  config = asdict(benchmark) | {"out": str(benchmark.out)}
-  benchmark.out.mkdir(parents=True, exist_ok=True)
-  results = {"rows": rows, "config": config, **surroundings()}
-  write_json(benchmark.out / "step.json", results)
-  console.print(f"Written to {benchmark.out / 'step.json'}")
+    rows.append(row | show(case, measure([maker], steps, repeats, seconds), console))
+  write(rows, asdict(benchmark), benchmark.out, console)
 
 
 if __name__ == "__main__":

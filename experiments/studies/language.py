@@ -80,14 +80,14 @@ def methods_table(results: Results) -> str:
 
 def long_table(results: Results) -> str:
   """Losses of the longer runs, and how far they are from the dense one's."""
-  found = {name: of_all_seeds(results, name) for name in LONG}
-  dense, *_ = found.values()
+  dense = of_all_seeds(results, "long-dense-muon")
   rows: list[list[str]] = []
   for name, (label, _) in LONG.items():
+    runs = of_all_seeds(results, name)
     distance = ""
-    if name != next(iter(LONG)) and dense and found[name]:
-      distance = f"{mean_and_error(found[name])[0] - mean_and_error(dense)[0]:+.3f}"
-    rows.append([label, _cell(found[name]), distance, str(len(found[name]) or "")])
+    if dense and runs and name != "long-dense-muon":
+      distance = f"{mean_and_error(runs)[0] - mean_and_error(dense)[0]:+.3f}"
+    rows.append([label, _cell(runs), distance, str(len(runs) or "")])
   return table(["Muon, 4,800 steps", "loss", "to dense", "seeds"], rows)
 
 
