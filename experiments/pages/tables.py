@@ -114,9 +114,10 @@ def pages() -> dict[Path, str]:
   """The README and the docs' pages, with the tables as the results have them now."""
   all_tables = tables()
   for_docs = {name: without_links(table) for name, table in all_tables.items()}
-  readme, docs = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
+  readmes = [ROOT / "README.md", ROOT / "experiments" / "studies" / "README.md"]
+  docs = sorted((ROOT / "docs").glob("*.md"))
   return {
-    readme: with_tables(readme.read_text(), all_tables),
+    **{page: with_tables(page.read_text(), all_tables) for page in readmes},
     **{page: with_tables(page.read_text(), for_docs) for page in docs},
   }
 

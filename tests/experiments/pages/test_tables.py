@@ -21,6 +21,7 @@ def test_the_readme_and_the_docs_have_the_tables_of_the_results():
   wanted = {
     "README.md": ("shrunk-digits", "readme-results", "readme-speed"),
     "docs/results.md": ("results", "step", "selection"),
+    "experiments/studies/README.md": ("language-trials",),
     "docs/deploy.md": ("deploy-bytes", "deploy-times", "deploy-words"),
   }
   for path, names in wanted.items():
