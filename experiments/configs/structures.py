@@ -83,7 +83,7 @@ LENET300_BLOCKS = replace(
 # on one CPU core.
 RESNET20_UNITS = replace(
   RESNET20_SMALL,
-  density=0.6,
+  density=0.7,
   structure=Channels(cost="multiply-adds"),
   gsm=replace(
     RESNET20_SMALL.gsm,

@@ -76,6 +76,9 @@ METHODS = {
   "lenet300-blocks": Method("blocks of 4×1, 20×", "lenet300-blocks"),
   "lenet300-weights": Method("single weights, 20×", "lenet300-blocks", PLAIN),
   "resnet20-units": Method("half of the multiply-adds", "resnet20-units"),
+  "resnet20-third": Method(
+    "a third of the multiply-adds", "resnet20-units", {"density": 0.6}
+  ),
   "resnet20-uniform": Method("uniform", "resnet20-small", {**DENSE, **THIN}),
 }
 """By the names of their entries."""
