@@ -101,6 +101,12 @@ TRIED = {
   "try-lenet300-blocks-at-once": Method(
     "saliencies not averaged", "lenet300-blocks", {"gsm.optimizer.smoothing": None}
   ),
+  "try-resnet20-units": Method("as chosen", "resnet20-units"),
+  "try-resnet20-units-9-epochs": Method(
+    "the density falls over 9 epochs",
+    "resnet20-units",
+    {"gsm.optimizer.density_epochs": 9},
+  ),
 }
 """What was tried on 5,000 held-out images, seed 0."""
 
