@@ -118,13 +118,19 @@ def match(tree: Any, updates: Any) -> list[Any]:
   """
   structure = jax.tree.structure(updates, is_leaf=is_hole)
   try:
-    return structure.flatten_up_to(tree)
+    return [_unwrapped(node) for node in structure.flatten_up_to(tree)]
   except ValueError as error:
     if _same_places(tree, updates):
       return jax.tree.leaves(tree, is_leaf=is_hole)
     raise ValueError(
       f"A tree does not have the structure of the updates: {error}"
     ) from error
+
+
+def _unwrapped(node: Any) -> Any:
+  """The only leaf of a container, such as `flax.nnx.Param`; else the node itself."""
+  leaves = jax.tree.leaves(node, is_leaf=is_hole)
+  return leaves[0] if len(leaves) == 1 else node
 
 
 def _same_places(tree: Any, other: Any) -> bool:

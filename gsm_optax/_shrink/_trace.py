@@ -59,7 +59,10 @@ def trace(apply_fn: ApplyFn, params: Any, inputs: Sequence[Any]) -> Traced:
     ValueError: for what is no function of arrays in inference mode.
   """
   if not callable(apply_fn):
-    raise ValueError(f"apply_fn must be a function of params, not {apply_fn!r}.")
+    raise ValueError(
+      "apply_fn, the first argument, must be a function of params and inputs, not"
+      f" {type(apply_fn).__name__!r}."
+    )
   for leaf in jax.tree.leaves(inputs):
     if isinstance(leaf, bool | str) or callable(leaf):
       raise ValueError(

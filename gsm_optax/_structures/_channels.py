@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsm_optax._mistakes import check_is_params
 from gsm_optax._shrink import ChannelGroup, Coupled, coupled
 from gsm_optax._structures._members import Place, all_of, members_of, pooled
 from gsm_optax._structures._structure import Structure
@@ -68,7 +69,8 @@ def channels(
     left.
 
   Raises:
-    ValueError: as `channel_groups` does, or if there are no such units.
+    ValueError: as `channel_groups` does; or if there are no such units, or `params`
+      hold more than the params, as a model's variables do.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -92,6 +94,7 @@ def channels(
     raise ValueError(
       f"`cost` must be 'weights', 'multiply-adds' or None, not {cost!r}."
     )
+  check_is_params(params)
   function = coupled(apply_fn, params, inputs)
   if groups is not None and not callable(groups):
     raise ValueError(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gsm_optax._checks import is_known
 from gsm_optax._structures._structure import Structure
 from gsm_optax._threshold import (
   Leaf,
@@ -203,6 +204,11 @@ def _units(structure: Structure, scores: Any) -> tuple[list[jax.Array], Any]:
       raise ValueError(
         f"`to_units` of the structure returned scores of {kind}, but they must be"
         " floating-point arrays."
+      )
+    if is_known(unit) and jnp.any(unit < 0):
+      raise ValueError(
+        "`to_units` of the structure returned a score below zero, but zero is that of a"
+        " unit that has been pruned: take its exponential, say, which is positive."
       )
   if not units or not sum(unit.size for unit in units):
     raise ValueError("The structure has no units in the prunable leaves.")

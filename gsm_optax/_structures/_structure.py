@@ -36,6 +36,7 @@ class Structure:
     to_units: ``scores -> unit scores``. The scores of weights are float32 and not
       negative, those of units are any tree of such arrays, of any shapes; it is called
       with the saliencies in training, and with the magnitudes when the model is pruned.
+      A unit whose score is zero is one that has been pruned.
     to_weights: ``(unit masks, scores) -> masks``: boolean arrays for the units, in the
       tree that `to_units` returns, to boolean arrays of the leaves' shapes.
     prunable: which leaves have units, in the form of `optax.masked`'s ``mask``;
@@ -46,6 +47,9 @@ class Structure:
     totals: ``unit masks -> {name: (before, after)}``, with boolean NumPy arrays for the
       masks: what else is to be reported of the model, such as multiply-adds.
     description: what `str` returns.
+
+  Raises:
+    ValueError: if a function is none, or `kept_of_last_axis` no positive integer.
   """
 
   to_units: Callable[[Any], Any]
@@ -54,6 +58,17 @@ class Structure:
   kept_of_last_axis: int | None = None
   totals: Callable[[Any], Mapping[str, tuple[int, int]]] | None = None
   description: str = "Structure"
+
+  def __post_init__(self) -> None:
+    """Checks the arguments."""
+    for name in ("to_units", "to_weights"):
+      if not callable(function := getattr(self, name)):
+        raise ValueError(f"`{name}` must be a function, not {function!r}.")
+    n = self.kept_of_last_axis
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+      raise ValueError(
+        f"`kept_of_last_axis` must be a positive integer or None, not {n!r}."
+      )
 
   def __str__(self) -> str:
     """The units, in words."""

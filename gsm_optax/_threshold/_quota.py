@@ -33,13 +33,13 @@ def check_density(
     density = density.item()
   if isinstance(density, bool) or not isinstance(density, int | float | np.number):
     raise ValueError(
-      "`density` must be the share of the prunable weights to keep, a number in (0, 1]"
-      f" or a schedule, not {density!r}."
+      f"`density` must be the share of the {of}s to keep, a number in (0, 1] or a"
+      f" schedule, not {density!r}."
     )
   if not 0 < density <= 1:
     raise ValueError(
-      f"`density` must be in (0, 1], but it is {density}. It is the share of the"
-      " prunable weights to keep: 0.1 keeps a tenth of them, a compression of 10."
+      f"`density` must be in (0, 1], but it is {density}. It is the share of the {of}s"
+      " to keep: 0.1 keeps a tenth of them, a compression of 10."
     )
   if n is not None and not is_array and not floor_of_share(density, n):
     raise ValueError(

@@ -255,3 +255,44 @@ def test_parts_of_the_params_are_refused():
     gsm_optax.prune(params, 0.01, structure=structure)
   with pytest.raises(ValueError, match="must be a function"):
     gsm_optax.channels(apply_fn, params, inputs, groups=["a"])  # type: ignore
+
+
+def test_variables_and_swapped_arguments_are_refused():
+  params = {"a": jnp.ones((2, 3)), "b": jnp.ones((3, 2))}
+  variables = {"params": params, "batch_stats": {"mean": jnp.ones(3)}}
+  x = jnp.ones((1, 2))
+
+  def apply_fn(params, x):
+    return jax.nn.relu(x @ params["a"]) @ params["b"]
+
+  def apply_variables(variables, x):
+    return apply_fn(variables["params"], x)
+
+  with pytest.raises(ValueError, match="Beside the params this holds 'batch_stats'"):
+    gsm_optax.channels(apply_variables, variables, x)
+  with pytest.raises(ValueError, match="not 'dict'"):
+    gsm_optax.channels(params, apply_fn, x)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("pure", [False, True])
+def test_flax_nnx_unwraps_its_params_for_the_optimizer(pure):
+  nnx = pytest.importorskip("flax.nnx")
+  rngs = nnx.Rngs(0)
+  model = nnx.Sequential(
+    nnx.Linear(5, 8, rngs=rngs), jax.nn.relu, nnx.Linear(8, 4, rngs=rngs)
+  )
+  graph, params = nnx.split(model)
+  x = jnp.ones((1, 5))
+
+  def unwrapped(state):
+    return jax.tree.map(
+      lambda each: each[...], state, is_leaf=lambda each: isinstance(each, nnx.Variable)
+    )
+
+  made_of = unwrapped(params) if pure else params
+  units = gsm_optax.channels(lambda p, x: nnx.merge(graph, p)(x), made_of, x)
+  tx = gsm_optax.gsm(0.1, 0.5, structure=units, prune_from=0)
+  optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+  optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model)))
+  for state in (nnx.state(model), unwrapped(nnx.state(model))):
+    assert gsm_optax.sparsity_report(state, structure=units).units[0].kept == 4

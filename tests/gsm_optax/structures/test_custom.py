@@ -78,6 +78,12 @@ def test_under_masked_and_inject_hyperparams():
     (gsm_optax.Structure(lambda _: {}, to_weights), "has no units"),
     (gsm_optax.Structure(to_units, lambda _, scores: scores), "boolean array"),
     (gsm_optax.Structure(to_units, lambda masks, _: masks), "of each leaf's shape"),
+    (
+      gsm_optax.Structure(
+        lambda scores: jax.tree.map(lambda leaf: leaf - 7, to_units(scores)), to_weights
+      ),
+      "a score below zero",
+    ),
   ],
 )
 def test_mistakes_are_named(structure, message):
@@ -88,3 +94,23 @@ def test_mistakes_are_named(structure, message):
 def test_less_than_one_unit_is_refused():
   with pytest.raises(ValueError, match="of 4 units is less than one unit"):
     gsm_optax.gsm(0.1, 0.2, structure=ROWS).init(PARAMS)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((3, to_weights), "`to_units` must be a function, not 3"),
+    ((to_units, None), "`to_weights` must be a function"),
+    ((to_units, to_weights, None, 0), "positive integer or None, not 0"),
+    ((to_units, to_weights, None, 2.5), "not 2.5"),
+    ((to_units, to_weights, None, True), "not True"),
+  ],
+)
+def test_a_structure_of_other_things_is_refused(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    gsm_optax.Structure(*arguments)
+
+
+def test_a_density_of_units_is_called_so():
+  with pytest.raises(ValueError, match="the share of the units to keep"):
+    gsm_optax.gsm(0.1, 2.0, structure=ROWS)
