@@ -64,7 +64,7 @@ class Structure:
     for name in ("to_units", "to_weights"):
       if not callable(function := getattr(self, name)):
         raise ValueError(f"`{name}` must be a function, not {function!r}.")
-    n = self.kept_of_last_axis
+    n: Any = self.kept_of_last_axis
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
       raise ValueError(
         f"`kept_of_last_axis` must be a positive integer or None, not {n!r}."
