@@ -57,6 +57,13 @@ ROWS = (
     LONG,
     gradual(195),
   ),
+  Row(
+    "resnet56-units",
+    "ResNet-56, channels, half of the multiply-adds, longer",
+    "",
+    "resnet56-units",
+    {},
+  ),
   Row("densenet40-10x", "DenseNet-40, 10×", "93.86 → 93.90", DENSENET, {}),
   Row(
     "densenet40-8x", "DenseNet-40, 8×", "93.86 → 94.02", DENSENET, {"density": 0.125}
