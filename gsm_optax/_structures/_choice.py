@@ -208,7 +208,7 @@ def _units(structure: Structure, scores: Any) -> tuple[list[jax.Array], Any]:
     if is_known(unit) and jnp.any(unit < 0):
       raise ValueError(
         "`to_units` of the structure returned a score below zero, but zero is that of a"
-        " unit that has been pruned: take its exponential, say, which is positive."
+        " unit that has been pruned: return the exponential of the score, say."
       )
   if not units or not sum(unit.size for unit in units):
     raise ValueError("The structure has no units in the prunable leaves.")

@@ -36,7 +36,8 @@ class Structure:
     to_units: ``scores -> unit scores``. The scores of weights are float32 and not
       negative, those of units are any tree of such arrays, of any shapes; it is called
       with the saliencies in training, and with the magnitudes when the model is pruned.
-      A unit whose score is zero is one that has been pruned.
+      A unit whose score is zero is one that has been pruned; negative ones are
+      refused where they are known, which in `jax.jit` they are not.
     to_weights: ``(unit masks, scores) -> masks``: boolean arrays for the units, in the
       tree that `to_units` returns, to boolean arrays of the leaves' shapes.
     prunable: which leaves have units, in the form of `optax.masked`'s ``mask``;
