@@ -148,5 +148,7 @@ def test_other_arguments_than_arrays(params, given):
 
 
 def test_the_function_comes_first(params):
-  with pytest.raises(ValueError, match="apply_fn must be a function"):
+  with pytest.raises(
+    ValueError, match="apply_fn, the first argument, must be a function"
+  ):
     gsm_optax.shrink(params, mlp, normal(2, 5))
