@@ -26,6 +26,9 @@ from experiments.train.evaluate import make_evaluate
 from experiments.train.statistics import make_reestimate
 from experiments.train.vanishing import vanishing_warning
 
+ROUND_TO = 8
+"""Widths in multiples of it are tried too, where whole units are pruned."""
+
 TOP5_FROM = 100
 """Classes from which on top-5 accuracy is reported too."""
 
@@ -121,7 +124,10 @@ def shrunk_network(
 ) -> dict[str, Any] | None:
   """The pruned network made smaller, and timed; None if that fails."""
   try:
-    return shrunk(setup.model, setup.data.image_shape, pruned, batch_stats)
+    # Units make widths of any number, and hardware likes some better than others.
+    round_to = 1 if setup.structure is None else ROUND_TO
+    shape = setup.data.image_shape
+    return shrunk(setup.model, shape, pruned, batch_stats, round_to)
   except Exception as error:  # of a user's network: what was trained is not lost
     display.say(f"Warning: the pruned network cannot be shrunk: {error}")
     return None

@@ -1,5 +1,6 @@
 """What the zeros of a pruned network are worth: it is shrunk, and timed."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,7 +21,11 @@ MOST = 1e11
 
 
 def shrunk(
-  model: Model, image_shape: tuple[int, ...], params: Any, batch_stats: Any
+  model: Model,
+  image_shape: tuple[int, ...],
+  params: Any,
+  batch_stats: Any,
+  round_to: int = 1,
 ) -> dict[str, Any]:
   """The smaller network's size and times beside the pruned one's; JSON.
 
@@ -31,6 +36,8 @@ def shrunk(
     image_shape: height, width and channels.
     params: with zeros.
     batch_stats: of BatchNorm.
+    round_to: if it is more than one, also what is left in multiples of this number;
+      under ``rounded``, with a time for each batch size.
   """
   # One device's copy: parameters may be spread over several.
   weights = jax.tree.map(np.asarray, {"params": params, "batch_stats": batch_stats})
@@ -44,45 +51,57 @@ def shrunk(
       return jnp.zeros(wanted.shape, wanted.dtype)
     return jax.random.normal(jax.random.key(0), wanted.shape)
 
-  small = gsm_optax.shrink(logits, weights, images(1))
-  before, after = small.weights
-  multiply_adds = small.multiply_adds
+  networks = {
+    number: gsm_optax.shrink(logits, weights, images(1), round_to=number)
+    for number in sorted({1, round_to})
+  }
+  small = networks[1]
+  batches = [n for n in BATCHES if n * small.multiply_adds[0] <= MOST]
+  times = {n: _seconds(logits, weights, networks, images(n)) for n in batches}
   shapes = {leaf.path.removeprefix("params/"): leaf for leaf in small.leaves}
-  seconds: dict[str, list[float]] = {}
-  for batch in BATCHES:
-    if batch * multiply_adds[0] <= MOST:
-      times = _seconds(logits, weights, small, images(batch))
-      seconds[str(batch)] = times
-  return {
+  found: dict[str, Any] = {
     "layers": [
       {"path": path, "before": list(leaf.before), "after": list(leaf.after)}
       for path, leaf in shapes.items()
       if len(leaf.before) > 1
     ],
     "units": list(small.units),
-    "weights": [before, after],
-    "multiply_adds": list(multiply_adds),
+    "weights": list(small.weights),
+    "multiply_adds": list(small.multiply_adds),
     "constant_units": small.constants,
     "fits": small.fits,
-    "seconds": seconds,
+    "seconds": {str(n): [each[0], each[1]] for n, each in times.items()},
   }
+  if round_to > 1:
+    rounded = networks[round_to]
+    found["rounded"] = {
+      "round_to": round_to,
+      "weights": rounded.weights[1],
+      "multiply_adds": rounded.multiply_adds[1],
+      "seconds": {str(n): each[round_to] for n, each in times.items()},
+    }
+  return found
 
 
 def _seconds(
-  logits: Any, weights: Any, small: gsm_optax.Small, images: jax.Array
-) -> list[float]:
-  """The median times of a batch, before and after."""
-  dense, shrunken = jax.jit(logits), jax.jit(small.apply_fn)
-  weights, fewer = (jax.tree.map(jnp.asarray, tree) for tree in (weights, small.params))
-  times = side_by_side(
-    {
-      "before": lambda: dense(weights, images),
-      "after": lambda: shrunken(fewer, images),
-    },
-    0.5,
-    turn=0.02,
-  )
-  return [times["before"], times["after"]]
+  logits: Any,
+  weights: Any,
+  networks: dict[int, gsm_optax.Small],
+  images: jax.Array,
+) -> dict[int, float]:
+  """The median times of a batch: under 0 before, and of each network after."""
+  runs = {0: (jax.jit(logits), jax.tree.map(jnp.asarray, weights))}
+  for number, small in networks.items():
+    params = jax.tree.map(jnp.asarray, small.params)
+    runs[number] = jax.jit(small.apply_fn), params
+
+  def run(number: int) -> jax.Array:
+    function, params = runs[number]
+    return function(params, images)
+
+  calls = {str(number): partial(run, number) for number in runs}
+  times = side_by_side(calls, 0.5, turn=0.02)
+  return {number: times[str(number)] for number in runs}
 
 
 def shrunk_table(found: dict[str, Any]) -> Table:
@@ -104,6 +123,17 @@ def shrunk_table(found: dict[str, Any]) -> Table:
   for batch, (before, after) in found["seconds"].items():
     times = [f"{1e6 * seconds:,.0f} µs" for seconds in (before, after)]
     table.add_row(f"batch {batch}", *times, f"{before / after:.1f}")
+  if rounded := found.get("rounded"):
+    table.add_section()
+    table.add_row(f"in multiples of {rounded['round_to']}:")
+    for name in ("weights", "multiply_adds"):
+      before, after = found[name][0], rounded[name]
+      row = "numbers" if name == "weights" else "multiply-adds"
+      table.add_row(row, f"{before:,}", f"{after:,}", f"{before / after:.1f}")
+    for batch, after in rounded["seconds"].items():
+      before = found["seconds"][batch][0]
+      times = [f"{1e6 * seconds:,.0f} µs" for seconds in (before, after)]
+      table.add_row(f"batch {batch}", *times, f"{before / after:.1f}")
   return table
 
 

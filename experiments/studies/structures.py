@@ -209,19 +209,32 @@ def found_table(results: Results) -> str:
           ", ".join(units) if len(units) < 5 else "",
           f"{norms['greatest_removed'] / norms['median_kept']:.0e}" if norms else "",
           f"{abs(run['gsm_accuracy'] - run['pruned_accuracy']):.2f}",
-          *(
-            f"{before / after:.1f}×"
-            for before, after in (found["weights"], found["multiply_adds"])
-          ),
-          *(
-            f"{times[0] / times[1]:.1f}×" if times else ""
-            for times in (found["seconds"].get(batch) for batch in ("1", "32", "1000"))
-          ),
+          *_times_less(found, {}),
         ]
       )
+      if rounded := found.get("rounded"):
+        label = f"the same, widths in multiples of {rounded['round_to']}"
+        rows.append(["", label, "", "", "", *_times_less(found, rounded)])
   headings = ["recipe", "", "units kept", "greatest removed norm / median kept"]
   headings += ["lost by pruning, points", "numbers", "multiply-adds"]
   return table([*headings, "batch 1", "batch 32", "batch 1000"], rows or [[MISSING]])
+
+
+def _times_less(found: dict[str, Any], rounded: dict[str, Any]) -> list[str]:
+  """How many times fewer numbers and multiply-adds it is, and how many times faster."""
+  cells: list[str] = []
+  for key in ("weights", "multiply_adds"):
+    before, after = found[key]
+    cells.append(f"{before / rounded.get(key, after):.1f}×")
+  for batch in ("1", "32", "1000"):
+    if batch not in found["seconds"]:
+      cells.append("")
+      continue
+    before, after = found["seconds"][batch]
+    if rounded:
+      after = rounded["seconds"][batch]
+    cells.append(f"{before / after:.1f}×")
+  return cells
 
 
 STUDY = Study(entries(), tables)

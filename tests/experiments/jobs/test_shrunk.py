@@ -31,11 +31,15 @@ def pruned_lenet(name, image_shape):
 def test_units_with_nothing_coming_in_are_gone(name, image_shape, widths, monkeypatch):
   monkeypatch.setattr(shrunk, "BATCHES", (1, 2))
   model, params, stats = pruned_lenet(name, image_shape)
-  found = shrunk.shrunk(model, image_shape, params, stats)
+  found = shrunk.shrunk(model, image_shape, params, stats, round_to=8)
   assert tuple(layer["after"][-1] for layer in found["layers"]) == widths
   assert found["weights"][1] < found["weights"][0]
   assert found["multiply_adds"][1] < found["multiply_adds"][0]
   assert list(found["seconds"]) == ["1", "2"]
+  assert found["rounded"]["round_to"] == 8
+  assert list(found["rounded"]["seconds"]) == ["1", "2"]
+  for name in ("weights", "multiply_adds"):
+    assert found[name][1] < found["rounded"][name] < found[name][0]
   json.dumps(found)
 
 
@@ -44,6 +48,7 @@ def test_large_batches_of_large_networks_are_not_timed(monkeypatch):
   monkeypatch.setattr(shrunk, "MOST", 1e6)
   found = shrunk.shrunk(model, (4, 4, 1), params, stats)
   assert list(found["seconds"]) == ["1"]
+  assert "rounded" not in found
 
 
 def test_it_is_told_in_a_line_and_in_a_table():
@@ -57,6 +62,14 @@ def test_it_is_told_in_a_line_and_in_a_table():
   line = "shrunk to 500 of 1,000 numbers; faster: 2.0× at batch 1, 3.0× at batch 32"
   assert shrunk_sentence(found) == line
   assert shrunk_table(found).row_count == 6
+  times = {"1": 2e-5, "32": 1e-5}
+  found["rounded"] = {
+    "round_to": 8,
+    "weights": 800,
+    "multiply_adds": 900,
+    "seconds": times,
+  }
+  assert shrunk_table(found).row_count == 6 + 5
 
 
 def test_a_network_that_cannot_be_shrunk_is_a_warning(monkeypatch, tmp_path, capsys):

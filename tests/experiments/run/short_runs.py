@@ -22,6 +22,7 @@ def bits(folder):
     results.pop(times, None)
   if results.get("shrunk"):
     del results["shrunk"]["seconds"]
+    results["shrunk"].get("rounded", {}).pop("seconds", None)
   found = {"results": results, "metrics": (folder / "metrics.jsonl").read_text()}
   for name in WEIGHTS:
     leaves = load_weights(folder / name)

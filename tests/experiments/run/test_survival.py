@@ -174,6 +174,7 @@ def outcome(folder):
     results.pop(times, None)
   if results.get("shrunk"):
     del results["shrunk"]["seconds"]
+    results["shrunk"].get("rounded", {}).pop("seconds", None)
   metrics = {
     path.relative_to(folder): path.read_text() for path in folder.rglob("metrics.jsonl")
   }
