@@ -130,12 +130,21 @@ def numbers(value: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
 
 
 def changed(recipe: Any, numbers: Mapping[str, Any]) -> Any:
-  """A copy with other values by their dotted names, such as ``gsm.schedule.peak``."""
+  """A copy with other values by their dotted names, such as ``gsm.schedule.peak``.
+
+  Raises:
+    ValueError: if there is no such name.
+  """
   for name, value in numbers.items():
     first, _, rest = name.partition(".")
+    is_dict = isinstance(recipe, Mapping)  # options, which may have any name
+    has = dict(recipe) if is_dict else getattr(recipe, "__dict__", {})
+    if first not in has and (rest or not is_dict):
+      near = ", ".join(has) or "nothing"
+      raise ValueError(f"There is no number {name}: {first} is none of {near}.")
     if rest:
-      value = changed(getattr(recipe, first), {rest: value})
-    recipe = replace(recipe, **{first: value})
+      value = changed(has[first], {rest: value})
+    recipe = {**has, first: value} if is_dict else replace(recipe, **{first: value})
   return recipe
 
 

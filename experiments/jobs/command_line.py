@@ -35,7 +35,8 @@ class Job:
   data_dir: Path | None = None
   """Folder of the data set's standard files (default: the user's cache)."""
   out: Path | None = None
-  """Folder for what the run leaves (default: one in runs/, by recipe and seed)."""
+  """Folder for what the run leaves; the same run is replaced if it is finished there
+  (default: one in runs/, by recipe and seed)."""
   base: Path | None = None
   """Folder of a finished run whose base model to take instead of training one."""
   resume: bool = False

@@ -216,7 +216,8 @@ def _show(
       + (f", {shrunk_sentence(found)}" if found else "")
     )
     return
-  table = Table(title=f"{job.preset}, seed {results['seed']}, test accuracy")
+  measured = "held-out" if job.recipe.data.held_out else "test"
+  table = Table(title=f"{job.preset}, seed {results['seed']}, {measured} accuracy")
   for heading in (*shown, "pruned", "compression", "seconds"):
     table.add_column(heading, justify="right")
   seconds = f"{results['wall_seconds']['total']:.0f}"

@@ -137,7 +137,7 @@ def set_up(
     RunError: if the folder holds a run that this one would overwrite, or the base model
       is not the job's.
   """
-  recipe = job.recipe
+  recipe, deadline = job.recipe, job.deadline
   folder = RunFolder(job.folder, job.description, files)
   data = load_data(recipe, job.data_dir)
   shape, classes = data.image_shape, data.num_classes
@@ -156,7 +156,7 @@ def set_up(
   with folder.opened(job.resume) as replaces:
     if replaces and not job.quiet:
       print(f"Running anew what is finished in {job.folder}.", flush=True)
-    yield Setup(job, data, model, folder, surroundings(), job.deadline, structure)
+    yield Setup(job, data, model, folder, surroundings(), deadline, structure)
 
 
 def load_data(recipe: Recipe, data_dir: Path | None) -> Dataset:
@@ -189,16 +189,16 @@ def build_structure(
 def check_density(recipe: Recipe, model: Model, built: Built | None = None) -> None:
   """Raises a ConfigError for a density of less than one weight, or unit."""
   params, _ = jax.eval_shape(model.init, jax.random.key(0))
-  densities = [recipe.density]
+  densities = {"": recipe.density}
   optimizer = recipe.gsm.optimizer
   if isinstance(optimizer, GSM):
-    densities.append(recipe.density * optimizer.active_share)
-  for density in densities:
+    densities["density · active_share: "] = recipe.density * optimizer.active_share
+  for name, density in densities.items():
     try:
       structure = built.structure if built else None
       gsm_optax.keep_top_saliency(density, structure=structure).init(params)
     except ValueError as error:
-      raise ConfigError(str(error)) from error
+      raise ConfigError(f"{name}{error}") from error
 
 
 def find_base(

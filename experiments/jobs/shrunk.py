@@ -147,4 +147,4 @@ def shrunk_sentence(found: dict[str, Any]) -> str:
   if not times:
     return size
   speed = ", ".join(f"{ratio:.1f}× at batch {batch}" for batch, ratio in times.items())
-  return f"{size}; faster: {speed}"
+  return f"{size}; speed: {speed}"

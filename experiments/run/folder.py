@@ -88,8 +88,10 @@ class RunFolder:
         if is_first_process():
           if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file: choose a folder with --out.")
+          self._refuse_foreign()  # before anything is written there
           self.path.mkdir(parents=True, exist_ok=True)
           stack.enter_context(locked(self.path))
+          self._refuse_foreign()
           replaces = self._is_to_be_replaced(resume)
         wait_for_others(f"opened {self.path}")
         try_out(self.path)
@@ -101,14 +103,18 @@ class RunFolder:
       yield replaces
     wait_for_others(f"closed {self.path}")
 
-  def _is_to_be_replaced(self, resume: bool) -> bool:
-    """Whether there is a finished run to clear away; raises for what must stay."""
+  def _refuse_foreign(self) -> None:
+    if not self.path.exists():
+      return
     names = {path.name for path in self.path.iterdir()} - {TRIAL}
     if foreign := sorted(name for name in names if whole_name(name) not in self._files):
       raise RunError(
         f"{self.path} holds files that are no run's ({', '.join(foreign[:3])}): choose"
         " another folder with --out."
       )
+
+  def _is_to_be_replaced(self, resume: bool) -> bool:
+    """Whether there is a finished run to clear away; raises for what must stay."""
     remove_partial(self.path)
     results = self.path / "results.json"
     if resume:

@@ -1,4 +1,4 @@
-"""Runs a study: whatever is not finished yet, then its pictures.
+"""Runs a study: whatever is not finished yet.
 
     python -m experiments.paper [STUDY] [--data-dir FOLDER] [--only NAME ...] [--list]
 

@@ -36,12 +36,13 @@ from rich.console import Console
 from experiments.configs.check import ConfigError, check
 from experiments.jobs.command_line import MENDABLE
 from experiments.run.errors import RunError, unwritable
-from experiments.run.files import write_json
+from experiments.run.files import remove, write_json
+from experiments.run.finished import read_json
 from experiments.run.stages import DeadlineError
-from experiments.run.terminal import on_any_terminal
+from experiments.run.terminal import on_any_terminal, printable
 from experiments.studies import studies
 from experiments.studies.archive import NOTE, pack, unpack
-from experiments.studies.plan import make_plan, planned
+from experiments.studies.plan import BESIDES, make_plan, planned
 from experiments.studies.results import RESULTS
 from experiments.studies.runner import copy_results, is_finished
 from experiments.studies.study import Entry
@@ -148,26 +149,54 @@ def prepare(sitting: Sitting) -> None:
 
 
 def run(entry: Entry, sitting: Sitting, deadline: float, console: Console) -> None:
-  """Trains an entry to its end, or until the time is up."""
-  path = sitting.runs / f"{entry.name}.plan.json"
-  if path.exists():
-    try:
-      plan = json.loads(path.read_text())
-      entry = planned(entry, plan)
-    except (ValueError, KeyError, TypeError) as error:
-      raise RunError(
-        f"{path} is damaged: remove it and {path.parent / entry.name}."
-      ) from error
+  """Trains an entry to its end, or until the time is up.
+
+  Raises:
+    DeadlineError: if it is up before the end. A plan is made anew then, unless the run
+      has left a checkpoint, so that as many epochs as fit into a whole sitting are.
+  """
+  folder, path = sitting.runs / entry.name, plan_path(sitting, entry)
+  if any(step.name.isdecimal() for step in folder.glob("checkpoints/*")):
+    plan = _read_plan(path)
   else:
+    for rest in (path, folder):
+      remove(rest)
     bounds = sitting.least_epochs, sitting.most_epochs
     plan = make_plan(entry.recipe, sitting.data_dir, deadline, *bounds)
+    if plan["seconds_left"] <= BESIDES:
+      raise DeadlineError(
+        f"With {plan['seconds_left']} s left {entry.name} is not begun"
+      )
     write_json(path, plan)
-    entry = planned(entry, plan)
   console.print(plan)
   left = max(deadline - time.monotonic(), 0.0)
-  job, run_job = entry.prepared(sitting.runs, sitting.data_dir, left)
-  results = run_job(job)
-  write_json(sitting.runs / entry.name / "results.json", {**results, "sitting": plan})
+  job, run_job = planned(entry, plan).prepared(sitting.runs, sitting.data_dir, left)
+  run_job(job)
+  note_plan(sitting, entry)
+
+
+def plan_path(sitting: Sitting, entry: Entry) -> Path:
+  """Where it stands how many epochs an entry has."""
+  return sitting.runs / f"{entry.name}.plan.json"
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+  try:
+    plan = json.loads(path.read_text())
+    if not isinstance(plan["epochs"], int):
+      raise TypeError("no number of epochs")
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    folder = path.with_name(path.name.removesuffix(".plan.json"))
+    raise RunError(f"{path} is damaged or missing: remove it and {folder}.") from error
+  return plan
+
+
+def note_plan(sitting: Sitting, entry: Entry) -> None:
+  """Adds to a finished run's results how its number of epochs was chosen."""
+  path = sitting.runs / entry.name / "results.json"
+  results = read_json(path)
+  if "sitting" not in results:
+    write_json(path, {**results, "sitting": _read_plan(plan_path(sitting, entry))})
 
 
 def sit(sitting: Sitting, deadline: float, console: Console) -> None:
@@ -176,18 +205,24 @@ def sit(sitting: Sitting, deadline: float, console: Console) -> None:
   prepare(sitting)
   try:
     for entry in entries:
-      left = deadline - time.monotonic()
       if is_finished(sitting.runs / entry.name):
+        note_plan(sitting, entry)  # if it was killed before that
         continue
+      left = deadline - time.monotonic()
       if left <= 0 or left < min(SHORTEST, 30 * sitting.minutes):
         break
       console.rule(f"{entry.name}, {left:.0f} s left")
       run(entry, sitting, deadline, console)
   finally:
-    pack(sitting.runs, sitting.out / "runs.tar")
-  for entry in entries:
-    if is_finished(sitting.runs / entry.name):
+    archive = sitting.out / "runs.tar"
+    pack(sitting.runs, archive)
+    finished = [each for each in entries if is_finished(sitting.runs / each.name)]
+    for entry in finished:
       copy_results(sitting.runs / entry.name, sitting.committed / entry.name)
+    names = ", ".join(entry.name for entry in finished) or "none"
+    print(f"Finished, of {len(entries)}: {names}.")
+    if len(finished) < len(entries):
+      print(f"--continues {archive} goes on.")
 
 
 @on_any_terminal
@@ -198,17 +233,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
   sitting = tyro.cli(
     Sitting, prog="python -m experiments.sitting", args=arguments, description=__doc__
   )
-  goes_on = f"--continues {sitting.out / 'runs.tar'} goes on."
   # A machine that is taken back says so: what there is must be packed.
   before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
   try:
     sit(sitting, started + 60 * sitting.minutes, Console())
   except DeadlineError as error:
-    print(f"{error}: {goes_on}")
+    print(f"{error}.")
   except MENDABLE as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {printable(str(error))}")
   except KeyboardInterrupt:
-    print(f"interrupted: {goes_on}", file=sys.stderr)
+    print("interrupted.", file=sys.stderr)
     sys.stderr.flush()
     os._exit(130)
   finally:

@@ -136,7 +136,7 @@ def test_density_epochs_are_of_no_account_where_the_density_is_constant():
 
 def test_no_second_chances_leave_no_room_for_numbers_that_would_be_ignored():
   for number in ("passive_weight_decay", "smoothing", "start_density"):
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match=f"no number {number}"):
       changed(FIXED, {f"gsm.optimizer.{number}": 0.5})
 
 

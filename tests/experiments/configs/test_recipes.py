@@ -185,6 +185,17 @@ def test_a_copy_differs_in_the_named_numbers_alone():
 
 
 def test_a_number_that_a_recipe_has_not_cannot_be_changed():
-  for name in ("gsm.schedule.drops", "momentum", "gsm.optimiser.momentum"):
-    with pytest.raises((TypeError, AttributeError)):
+  for name in (
+    *("gsm.schedule.drops", "momentum", "gsm.optimiser.momentum", "seed.next"),
+    "model.options.depth.of",
+  ):
+    with pytest.raises(ValueError, match=f"There is no number .*{name.split('.')[-1]}"):
       changed(RECIPE, {name: 1})
+
+
+def test_options_are_changed_by_their_names_too():
+  recipe = replace(RECIPE, model=Network("resnet_cifar", {"depth": 56, "width": 16}))
+  result = changed(recipe, {"model.options.depth": 20, "data.options.size": 8})
+  assert result.model.options == {"depth": 20, "width": 16}
+  assert result.data.options == {**RECIPE.data.options, "size": 8}
+  assert recipe.model.options["depth"] == 56

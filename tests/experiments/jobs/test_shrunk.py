@@ -59,7 +59,7 @@ def test_it_is_told_in_a_line_and_in_a_table():
     "multiply_adds": [2000, 500],
     "seconds": {"1": [2e-5, 1e-5], "32": [3e-5, 1e-5]},
   }
-  line = "shrunk to 500 of 1,000 numbers; faster: 2.0× at batch 1, 3.0× at batch 32"
+  line = "shrunk to 500 of 1,000 numbers; speed: 2.0× at batch 1, 3.0× at batch 32"
   assert shrunk_sentence(found) == line
   assert shrunk_table(found).row_count == 6
   times = {"1": 2e-5, "32": 1e-5}

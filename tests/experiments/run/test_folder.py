@@ -85,7 +85,7 @@ def test_files_of_the_user_are_left_alone(tmp_path):
   for resume in (False, True):
     with pytest.raises(RunError, match=r"files that are no run's \(thesis.tex\): ch"):
       opened(tmp_path, resume)
-  assert "thesis.tex" in names(tmp_path)
+  assert names(tmp_path) == ["thesis.tex"]
 
 
 def test_what_was_being_written_is_removed(tmp_path):

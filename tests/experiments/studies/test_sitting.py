@@ -1,6 +1,7 @@
 """A study's runs, some minutes at a time, end as if they had not been interrupted."""
 
 import json
+import shutil
 import tarfile
 
 import pytest
@@ -41,8 +42,37 @@ def begun(tmp_path_factory):
   """What a sitting leaves whose time is up before the first epoch is."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(sitting, "studies", lambda: {"tried": STUDY})
+    patch.setattr(sitting, "BESIDES", -1)  # it is begun with no time at all
     folder = tmp_path_factory.mktemp("begun")
     return sit(folder, *BOTH, "--most-epochs", "3", "--minutes", "0.01")
+
+
+def test_no_run_is_begun_that_cannot_train(tmp_path, capsys):
+  archive = sit(tmp_path, *BOTH, "--minutes", "0.01")
+  said = capsys.readouterr().out
+  assert "With 0 s left first-0 is not begun." in said
+  assert "Finished, of 2: none." in said
+  assert f"--continues {archive} goes on." in said
+  with tarfile.open(archive) as tar:
+    assert tar.getnames() == ["study.json"]  # nor is its number of epochs chosen
+
+
+def test_a_plan_of_what_was_not_trained_is_made_anew(tmp_path):
+  runs = tmp_path / "runs"
+  (runs / "first-0").mkdir(parents=True)
+  (runs / "first-0" / "job.json").write_text('{"gsm": {"epochs": 60}}')
+  (runs / "first-0.plan.json").write_text('{"epochs": 60}')
+  sit(tmp_path, "--only", "first-0", "--most-epochs", "2")
+  results = json.loads((runs / "first-0" / "results.json").read_text())
+  assert results["config"]["gsm"]["epochs"] == results["sitting"]["epochs"] == 2
+
+  # Killed between two writes, the results lack their plan, which the next one adds.
+  del results["sitting"]
+  (runs / "first-0" / "results.json").write_text(json.dumps(results))
+  shutil.rmtree(tmp_path / "results")
+  sit(tmp_path, "--only", "first-0", "--minutes", "0")
+  committed = json.loads((tmp_path / "results/first-0/results.json").read_text())
+  assert committed["sitting"]["epochs"] == 2
 
 
 def test_what_is_left_is_continued_to_the_same_bits(begun, tmp_path):
@@ -100,8 +130,8 @@ def test_an_archive_that_is_none_is_a_sentence(begun, tmp_path):
 
 
 def test_a_damaged_plan_is_a_sentence(tmp_path):
-  (tmp_path / "runs").mkdir()
-  for content in ("{", "{}", "[]"):
+  (tmp_path / "runs" / "first-0" / "checkpoints" / "1").mkdir(parents=True)
+  for content in ("{", "{}", "[]", '{"epochs": "3"}'):
     (tmp_path / "runs" / "first-0.plan.json").write_text(content)
     with pytest.raises(SystemExit, match=r"plan\.json is damaged"):
       sit(tmp_path)
