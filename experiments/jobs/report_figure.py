@@ -113,17 +113,20 @@ def _widths(axes: Axes, shrunk: dict[str, Any]) -> None:
 def _accuracies(
   axes: Axes, records: list[dict[str, Any]], results: dict[str, Any]
 ) -> None:
-  axes.set_title(
-    f"Accuracy: base {results['base_accuracy']:.2f} %,"
-    f" pruned {results['pruned_accuracy']:.2f} %"
-  )
+  title = f"pruned {results['pruned_accuracy']:.2f} %"
+  # Trained from scratch, a network is no base before its first epoch.
+  base = results["base_accuracy"]
+  if any(r["total_epochs"] for r in records if r["phase"] == "base"):
+    axes.set_title(f"Accuracy: base {base:.2f} %, {title}")
+    axes.axhline(base, color="grey", linewidth=0.8, linestyle=":")
+  else:
+    axes.set_title(f"Accuracy: {title}")
   axes.set_xlabel("epoch")
   axes.set_ylabel("%")
   epochs = [record["total_epochs"] for record in records]
   pruned = [record["pruned_accuracy"] for record in records]
   axes.plot(epochs, [record["accuracy"] for record in records], label="accuracy")
   axes.plot(epochs, pruned, color="crimson", label="if pruned now")
-  axes.axhline(results["base_accuracy"], color="grey", linewidth=0.8, linestyle=":")
   _mark_gsm(axes, records)
   axes.legend(loc="lower right")
 

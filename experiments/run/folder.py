@@ -123,7 +123,10 @@ class RunFolder:
       return False
     if results.exists():
       try:
-        self.refuse_other(read_json(results).get("config"))
+        saved = read_json(results).get("config")
+        if not isinstance(saved, dict):
+          raise ValueError("it does not say what the run is")
+        self.refuse_other(saved)
       except (OSError, ValueError) as error:
         raise RunError(
           f"{results} is damaged ({reason(error)}): write it anew with --resume, remove"
@@ -143,7 +146,9 @@ class RunFolder:
       noted = read_json(path)
     except (OSError, ValueError):
       return
-    self.refuse_other(noted.get(key) if key else noted)
+    noted = noted.get(key) if key else noted
+    if isinstance(noted, dict):
+      self.refuse_other(noted)
 
   def _clear(self) -> None:
     """Removes all files; killed in between, it leaves an unfinished run or none."""

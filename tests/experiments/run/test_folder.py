@@ -198,8 +198,9 @@ def test_missing_weights_are_one_sentence(tmp_path):
     Finished(tmp_path, {}, "--found").weights("params")
 
 
-def test_damaged_results_are_not_replaced_but_written_anew(tmp_path):
-  (tmp_path / "results.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": 3}'])
+def test_damaged_results_are_not_replaced_but_written_anew(content, tmp_path):
+  (tmp_path / "results.json").write_text(content)
   with pytest.raises(RunError, match=r"is damaged .*: write it anew with --resume"):
     opened(tmp_path)
   opened(tmp_path, resume=True)
