@@ -76,6 +76,11 @@ def with_added(evaluation: Any, step: Step, result: Any) -> Any:
   if added is None:
     return result
   for number, axis in enumerate(step.outs[0].axes):
+    positions = kept(evaluation.units, axis)
     if added.shape[number] > 1:
-      added = np.take(added, kept(evaluation.units, axis), number)
+      added = np.take(added, positions, number)
+    if evaluation.units.left_in:  # to which nothing is added
+      idle = evaluation.units.idle(axis.labels[positions])
+      behind = (1,) * (added.ndim - number - 1)
+      added = np.where(idle.reshape(-1, *behind), 0.0, added)
   return result + jnp.asarray(added, result.dtype)

@@ -42,7 +42,7 @@ def remove_dead(traced: Traced, units: Units, stay: Kept | None = None) -> Remov
     dead = _members(units, analysis.summed) - _members(units, analysis.needed)
     dead -= units.removed | spared
     if stay is not None:
-      dead &= _without(found, units, stay)
+      dead -= units_at(found, units, stay)
     before = set(units.removed)
     units.removed |= dead
     spared |= leave_one(found, units, before)
@@ -141,20 +141,23 @@ def remove_unkept(
 
 def remove_the_same(found: Walk, units: Units, positions: Kept) -> None:
   """Removes the units without which the params keep just these positions."""
-  units.removed |= _without(found, units, positions)
+  axes = [axis.labels for value in found.params for axis in value.axes]
+  units.removed |= _members(units, axes) - units_at(found, units, positions)
 
 
-def _without(found: Walk, units: Units, positions: Kept) -> set[int]:
-  """The units that only other positions of the params have."""
-  wanted: set[int] = set()
-  unwanted: set[int] = set()
-  for value, each in zip(found.params, positions, strict=True):
-    for axis, own in zip(value.axes, each, strict=True):
-      gone = np.ones(len(axis), bool)
-      gone[own] = False
-      unwanted |= _members(units, [axis.labels[gone]])
-      wanted |= _members(units, [axis.labels[~gone]])
-  return unwanted - wanted
+def units_at(found: Walk, units: Units, positions: Kept) -> set[int]:
+  """The units that these positions of the params have."""
+  labels = [
+    axis.labels[own]
+    for value, each in zip(found.params, positions, strict=True)
+    for axis, own in zip(value.axes, each, strict=True)
+  ]
+  return _members(units, labels)
+
+
+def kept_positions(found: Walk, units: Units) -> Kept:
+  """The positions of the params that are kept."""
+  return [[kept(units, axis) for axis in value.axes] for value in found.params]
 
 
 def keeps(found: Walk, units: Units, positions: Kept) -> bool:

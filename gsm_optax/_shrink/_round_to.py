@@ -1,12 +1,10 @@
 """Leaves units in, so that widths are multiples of a number."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from gsm_optax._shrink._axes import kept
-from gsm_optax._shrink._dead import Kept, Removed, remove_dead
 from gsm_optax._shrink._groups import ChannelGroup, groups_of
 from gsm_optax._shrink._trace import Traced, Walk
 from gsm_optax._shrink._units import Units
@@ -15,66 +13,62 @@ RoundTo = int | Callable[[ChannelGroup], int]
 """A number, or for each group of units its own."""
 
 
-def kept_positions(found: Walk, units: Units) -> Kept:
-  """For each leaf of the params, and each of its axes, the positions that are kept."""
-  return [[kept(units, axis) for axis in value.axes] for value in found.params]
-
-
-def remove_dead_rounded(traced: Traced, round_to: RoundTo) -> tuple[Removed, Units]:
-  """Removes dead units, but of each group only so many that a multiple is left.
-
-  What a unit needs cannot go if the unit stays, so those that are put back may keep
-  others, which are rounded in turn. It ends, as each time more positions stay.
-  """
-  stay: Kept | None = None
-  while True:
-    units = Units()
-    removed = remove_dead(traced, units, stay)
-    found, _ = removed
-    if not _put_back_some(traced, found, units, round_to):
-      return removed, units
-    stay = kept_positions(found, units)
-
-
 def put_back(traced: Traced, found: Walk, units: Units, round_to: RoundTo) -> None:
-  """Puts the first removed units of each group back, up to the next multiple."""
-  while _put_back_some(traced, found, units, round_to):
-    pass
+  """Leaves the first removed units of each group in, up to the next multiple.
 
+  They have no effect if their parameters are zero: otherwise `Analysis.contract` does
+  not let a unit be removed.
 
-def _put_back_some(
-  traced: Traced, found: Walk, units: Units, round_to: RoundTo
-) -> bool:
-  """Goes through all groups once, and returns whether a unit is back.
-
-  Groups may overlap: a position that was merged of two axes comes back with the last of
-  its units, so that this may need several rounds.
+  Args:
+    traced: the function.
+    found: what is known of it.
+    units: its units, of which some are removed.
+    round_to: what to round to.
   """
-  if round_to == 1 or not units.removed:
-    return False
-  left, returnable = _left(found, units)
-  back: set[int] = set()
+  if round_to == 1:
+    return
+  axes = {
+    (path, number): axis
+    for path, value in zip(traced.paths, found.params, strict=True)
+    for number, axis in enumerate(value.axes)
+  }
+  nodes = np.unique(np.concatenate([units.find(a.labels) for a in axes.values()]))
+  positions = [units.members(node) for node in nodes.tolist()]
+  goals: list[tuple[list[int], int, int]] = []
   for group, members in groups_of(traced, units, found):
-    missing = -len(left.intersection(members)) % _number(round_to, group)
-    back.update([unit for unit in members if unit in returnable][:missing])
-  units.removed = units.removed - back
-  return bool(back)
+    # Positions beside the group's that stay are as wide as its own.
+    beside = {
+      int(units.stays(axes[place].labels[numbers < 0]).sum())
+      for place, numbers in group.members.items()
+    }
+    staying = beside.pop() if len(beside) == 1 else 0
+    goals.append((members, staying, _number(round_to, group)))
+  # Where groups overlap, a position comes back with the last of its units.
+  while back := _next(positions, goals, units.removed):
+    units.leave_in(back)
 
 
-def _left(found: Walk, units: Units) -> tuple[set[int], set[int]]:
-  """The units that have a position left, and those that would by themselves."""
+def _next(
+  positions: Sequence[frozenset[int]],
+  goals: Sequence[tuple[list[int], int, int]],
+  removed: set[int],
+) -> set[int]:
+  """The units that come back next, and those without a place where none of these is."""
   left: set[int] = set()
-  returnable: set[int] = set()
-  for value in found.params:
-    for axis in value.axes:
-      for node in np.unique(units.find(axis.labels)).tolist():
-        members = units.members(node)
-        missing = members & units.removed
-        if not missing:
-          left |= members
-        elif len(missing) == 1:
-          returnable |= missing
-  return left, returnable
+  able: set[int] = set()  # to bring a position back by themselves
+  for members in positions:
+    missing = members & removed
+    if not missing:
+      left |= members
+    elif len(missing) == 1:
+      able |= missing
+  back: set[int] = set()
+  for group, staying, number in goals:
+    missing = -(len(left.intersection(group)) + staying) % number
+    back.update([unit for unit in group if unit in able][:missing])
+  elsewhere = set[int]().union(*(m & removed for m in positions if not m & back))
+  inside = set[int]().union(*(m & removed for m in positions if m & back))
+  return back | (inside - elsewhere)
 
 
 def _number(round_to: RoundTo, group: ChannelGroup) -> int:

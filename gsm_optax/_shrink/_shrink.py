@@ -1,6 +1,6 @@
 """Takes out what a function can do without."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,23 +10,18 @@ import numpy as np
 from gsm_optax._checks import is_known
 from gsm_optax._shrink._axes import kept_shape
 from gsm_optax._shrink._compare import check_same, fits, rounding
-from gsm_optax._shrink._dead import removable, remove_unkept
+from gsm_optax._shrink._dead import (
+  Kept,
+  kept_positions,
+  removable,
+  remove_dead,
+  remove_unkept,
+)
 from gsm_optax._shrink._multiply_adds import multiply_adds
 from gsm_optax._shrink._reasons import reasons
-from gsm_optax._shrink._round_to import (
-  RoundTo,
-  check_round_to,
-  kept_positions,
-  put_back,
-  remove_dead_rounded,
-)
-from gsm_optax._shrink._small import (
-  LeafShape,
-  Small,
-  SmallFunction,
-  slice_array,
-  slicer,
-)
+from gsm_optax._shrink._round_to import RoundTo, check_round_to, put_back
+from gsm_optax._shrink._slice import slice_array, slicer
+from gsm_optax._shrink._small import LeafShape, Small, SmallFunction
 from gsm_optax._shrink._trace import ApplyFn, trace, walk
 from gsm_optax._shrink._units import Units
 from gsm_optax._trees import path_name
@@ -65,11 +60,12 @@ def shrink(
     tolerance: by how much outputs may differ, as a share of the largest, or in which
       share of them, where they are whole numbers. By default what rounding does to
       numbers of the coarsest dtype in the function.
-    round_to: of each group of units (see `channel_groups`) as many stay as is a
-      multiple of this number, or all of them. The function is the same, and widths of
-      16 or 32 can be faster than 13 or 25. Or a function ``ChannelGroup -> int``, such
-      as ``lambda group: 1 if group.size <= 16 else 8`` for whole heads of attention
-      beside channels.
+    round_to: the number of units left in each group (see `channel_groups`) is rounded
+      up to a multiple of this number, by units that have no effect. A group with too
+      few of these keeps all of them. The function is the same, and widths of 16 or 32
+      can be faster than 13 or 25. Or a function ``ChannelGroup -> int``, for a number
+      that differs, as for heads of attention. Units that come back beside a mask
+      `keep` are zero.
 
   Returns:
     A `Small`, with ``apply_fn``, ``params``, and ``slice`` for trees like the params.
@@ -95,28 +91,21 @@ def shrink(
   _refuse_abstract(params=params, inputs=inputs)
   check_round_to(round_to)
   traced = trace(apply_fn, params, inputs)
+  units, parts = Units(), {}
   if keep is None:
-    (found, parts), units = remove_dead_rounded(traced, round_to)
+    found, parts = remove_dead(traced, units)
   else:
     masks = _masks(params, keep)
-    units = Units()
-    found, parts = walk(traced, units), {}
+    found = walk(traced, units)
     remove_unkept(found, units, masks)
-    put_back(traced, found, units, round_to)
+  alive = kept_positions(found, units)
+  put_back(traced, found, units, round_to)
   positions = kept_positions(found, units)
-  structure = jax.tree.structure(params)
-  each_leaf = list(zip(traced.params, positions, strict=True))
-  small_params = jax.tree.unflatten(
-    structure, [slice_array(leaf, own) for leaf, own in each_leaf]
-  )
-  function = SmallFunction(apply_fn, params, positions, dead=keep is None)
-  compared = params
+  small_params = _each(params, slice_array, positions, alive)
+  function = SmallFunction(apply_fn, params, positions, alive, dead=keep is None)
+  compared = params if keep is None else _each(params, _zeroed, alive)
   if keep is None:
     function.remember(small_params, inputs, (found, units, parts, traced.outputs))
-  else:
-    compared = jax.tree.unflatten(
-      structure, [_zeroed(leaf, own) for leaf, own in each_leaf]
-    )
   tolerance = rounding(traced) if tolerance is None else tolerance
   check_same(
     jax.jit(function.__call__)(small_params, *inputs),
@@ -140,7 +129,7 @@ def shrink(
     constants=len(units.constants),
     fixed=reasons(units, traced, found.params),
     fits=fits(apply_fn, function.__call__, small_params, inputs, tolerance),
-    _slice=slicer(params, positions),
+    _slice=slicer(params, positions, alive),
   )
 
 
@@ -170,6 +159,12 @@ def _masks(params: Any, keep: Any) -> list[Any]:
         f" bool{list(leaf.shape)} like the params."
       )
   return masks
+
+
+def _each(params: Any, function: Callable[..., Any], *positions: Kept) -> Any:
+  """A function of each leaf and its positions."""
+  leaves, structure = jax.tree.flatten(params)
+  return jax.tree.unflatten(structure, list(map(function, leaves, *positions)))
 
 
 def _zeroed(leaf: Any, positions: Sequence[Any]) -> Any:

@@ -8,12 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
-from jax.core import Tracer
 
 from gsm_optax._shrink._analysis import Key
 from gsm_optax._shrink._axes import take_kept
-from gsm_optax._shrink._dead import Kept, keeps, remove_dead, remove_the_same
+from gsm_optax._shrink._dead import (
+  Kept,
+  keeps,
+  remove_dead,
+  remove_the_same,
+  units_at,
+)
 from gsm_optax._shrink._evaluate import Evaluation
 from gsm_optax._shrink._parts import Part
 from gsm_optax._shrink._rules import RULES
@@ -72,10 +76,11 @@ class Small:
   def slice(self, tree: Any) -> Any:
     """Takes of a tree what the smaller params are of the params.
 
-    Leaves that have the path and the shape of a leaf of the params are sliced, also
-    within a larger tree, as are the momenta in the states of `optax.sgd`, `optax.adamw`
-    and `gsm`. Others are left as they are: states that hold the params in other shapes,
-    as factored ones do, have to be made anew by the optimizer's ``init``.
+    Leaves that have the path and the shape of a leaf of the params are sliced, with
+    zeros for units that `round_to` leaves in. That goes for leaves within a larger tree
+    too, as the momenta in the states of `optax.sgd`, `optax.adamw` and `gsm`. Others
+    are left as they are: states that hold the params in other shapes, as factored ones
+    do, have to be made anew by the optimizer's ``init``.
 
     Args:
       tree: shaped like the params: averages of them, masks, an optimizer's state.
@@ -110,10 +115,12 @@ class SmallFunction:
   and so may constants, as where something is divided by the length of a sequence.
   """
 
-  def __init__(self, apply_fn: ApplyFn, params: Any, kept: Kept, dead: bool):
+  def __init__(
+    self, apply_fn: ApplyFn, params: Any, kept: Kept, alive: Kept, dead: bool
+  ):
     self._apply_fn = apply_fn
     self._params = jax.tree.map(np.asarray, params) if dead else abstract(params)
-    self._kept = kept
+    self._kept, self._alive = kept, alive
     self._dead = dead
     self._programs: dict[Any, Smaller] = {}
 
@@ -178,7 +185,8 @@ class SmallFunction:
     units = Units()
     if self._dead:
       with jax.ensure_compile_time_eval():
-        found, parts = remove_dead(traced, units, self._kept)
+        found, parts = remove_dead(traced, units, self._alive)
+        units.leave_in(units.removed & units_at(found, units, self._kept))
     else:
       found, parts = walk(traced, units), {}
       remove_the_same(found, units, self._kept)
@@ -193,49 +201,3 @@ class SmallFunction:
 def _kinds(*trees: Any) -> Any:
   leaves, structure = jax.tree.flatten(trees)
   return tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), structure
-
-
-def slicer(params: Any, kept: Kept) -> Callable[[Any], Any]:
-  """See `Small.slice`."""
-  own = [
-    (path, tuple(leaf.shape), positions)
-    for (path, leaf), positions in zip(
-      jax.tree_util.tree_leaves_with_path(params), kept, strict=True
-    )
-  ]
-  # One path may be the end of another, which it then is not.
-  own.sort(key=lambda each: -len(each[0]))
-
-  def slice_tree(tree: Any) -> Any:
-    found = 0
-
-    def slice_leaf(path: Any, leaf: Any) -> Any:
-      nonlocal found
-      shape = tuple(getattr(leaf, "shape", ()))
-      for ending, before, positions in own:
-        if shape == before and tuple(path)[len(path) - len(ending) :] == tuple(ending):
-          found += 1
-          return slice_array(leaf, positions)
-      return leaf
-
-    result = jax.tree_util.tree_map_with_path(slice_leaf, tree)
-    if not found:
-      raise ValueError(
-        "No leaf of the tree has the path and the shape of a leaf of the params."
-      )
-    return result
-
-  return slice_tree
-
-
-def slice_array(array: Any, positions: Sequence[npt.NDArray[np.int64]]) -> Any:
-  """The positions kept of each axis."""
-  if tuple(array.shape) == tuple(map(len, positions)):
-    return array
-  traced = isinstance(array, Tracer)
-  if isinstance(array, jax.Array) and not traced and array.is_fully_addressable:
-    # By NumPy where that is all: JAX compiles an indexing anew for each shape.
-    taken = jnp.asarray(np.asarray(array)[np.ix_(*positions)])
-    if taken.devices() == array.devices():
-      return taken
-  return array[np.ix_(*positions)]

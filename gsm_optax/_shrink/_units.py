@@ -36,6 +36,8 @@ class Units:
     self._remembered: dict[int, frozenset[int]] = {}
     self.constants: set[int] = set()
     """Nodes of positions that were removed while they were constant."""
+    self.left_in: set[int] = set()
+    """Units that were removed, and are left in without an effect."""
     self._removed: set[int] = set()
     self._is_removed: npt.NDArray[np.bool_] | None = None
 
@@ -180,6 +182,17 @@ class Units:
       if node in self._members and not self._fixed[node]:
         gone[number] = not self._removed.isdisjoint(self.members(node))
     return gone[inverse.reshape(-1)]
+
+  def leave_in(self, units: set[int]) -> None:
+    """Puts removed units back, without an effect: their parameters are zero."""
+    self.removed = self._removed - units
+    self.left_in |= units
+
+  def idle(self, labels: Labels) -> npt.NDArray[np.bool_]:
+    """(n,): whether a position would go with units that are left in."""
+    nodes, inverse = np.unique(self.find(labels), return_inverse=True)
+    each = [not self.left_in.isdisjoint(self.members(node)) for node in nodes.tolist()]
+    return np.array(each, bool)[inverse.reshape(-1)]
 
   def unite(self, a: Labels, b: Labels, reason: str) -> Labels:
     """Makes positions with labels a go if and only if those with labels b go.
