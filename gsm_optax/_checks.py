@@ -34,11 +34,20 @@ def check_share(name: str, value: Any, advice: str = "") -> None:
     raise ValueError(message.rstrip())
 
 
-def check_not_negative(name: str, value: Any) -> None:
-  """Raises a ValueError unless the value is None, unknown, or at least 0."""
-  number = known_number(name, value, "a non-negative number or a schedule")
-  if number is not None and not number >= 0:
-    raise ValueError(f"`{name}` must not be negative, but it is {value}.")
+def check_rate(name: str, value: Any, optional: bool = False) -> None:
+  """Raises a ValueError unless the value is unknown, or finite and at least 0.
+
+  Args:
+    name: of the argument.
+    value: of the argument.
+    optional: whether it may be None.
+  """
+  meaning = "a non-negative number or a schedule"
+  if value is None and not optional:
+    raise ValueError(f"`{name}` must be {meaning}, not None.")
+  number = known_number(name, value, meaning)
+  if number is not None and not 0 <= number < float("inf"):
+    raise ValueError(f"`{name}` must be finite and not negative, but it is {value}.")
 
 
 def check_step(name: str, value: Any) -> None:
@@ -47,5 +56,5 @@ def check_step(name: str, value: Any) -> None:
   if callable(value):
     raise ValueError(f"`{name}` must be {meaning}, not a function.")
   number = known_number(name, value, meaning)
-  if number is not None and not (number >= 0 and number == int(number)):
+  if number is not None and not (0 <= number < 2**31 and number == int(number)):
     raise ValueError(f"`{name}` must be {meaning}, not {value!r}.")

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-from gsm_optax._checks import check_not_negative, check_share
+from gsm_optax._checks import check_rate, check_share
 from gsm_optax._mask_and_decay import mask_and_decay
 from gsm_optax._prune_from import zero_the_rest
 from gsm_optax._saliency import Saliency
@@ -116,7 +116,7 @@ def gsm(
     Ding et al., `Global Sparse Momentum SGD for Pruning Very Deep Neural Networks
     <https://arxiv.org/abs/1909.12778>`_, 2019, equations 5 to 8.
   """
-  check_not_negative("learning_rate", learning_rate)
+  check_rate("learning_rate", learning_rate)
   selection = top_saliency(
     density, prunable, saliency, smoothing, prune_from, structure
   )
@@ -203,8 +203,8 @@ def _links(
   passive_weight_decay: optax.ScalarOrSchedule | None,
 ) -> list[optax.GradientTransformation]:
   """What comes before the learning rate."""
-  check_not_negative("weight_decay", weight_decay)
-  check_not_negative("passive_weight_decay", passive_weight_decay)
+  check_rate("weight_decay", weight_decay)
+  check_rate("passive_weight_decay", passive_weight_decay, optional=True)
   check_share("momentum", momentum)
   links: list[optax.GradientTransformation] = [
     mask_and_decay(selection, weight_decay, passive_weight_decay)

@@ -161,8 +161,9 @@ def prune(
   """Keeps the Q prunable weights of greatest magnitude and zeroes the others.
 
   Equivalent to `apply_mask` with the mask from `magnitude_mask`, and a warning where
-  that would change what the model computes: after training with `gsm` or `sparsify` the
-  others are so small that zeroing them has no measurable effect.
+  much would be cut off: after training with `gsm` or `sparsify` the others should be so
+  small that zeroing them has no measurable effect. Compare the loss before and after;
+  less than what is warned of can be felt too.
 
   Args:
     params: any pytree.
@@ -212,7 +213,7 @@ def prune(
 
 
 NOT_VANISHED = 0.02
-"""Share of the squared norm of the weights: from there on zeroing them is felt.
+"""Share of the squared norm of the weights: beyond it they surely have not vanished.
 
 The weights at ranks Q and Q + 1 say less: after GSM they are often alike, as some more
 than Q weights take turns, while all behind these have vanished.

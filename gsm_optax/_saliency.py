@@ -103,6 +103,11 @@ class Scoring(NamedTuple):
   @classmethod
   def by(cls, saliency: Saliency | None, smoothing: Any) -> "Scoring":
     """Scores by `saliency` (None: the paper's), averaged if `smoothing` is given."""
+    if saliency is not None and not callable(saliency):
+      raise ValueError(
+        "`saliency` must be a function of a gradient and a weight, or None, not"
+        f" {saliency!r}."
+      )
     if saliency is None and smoothing is None:
       return cls(lambda g, w, average: ((g, w), average), first_order_taylor)
 
@@ -143,6 +148,8 @@ def _checked(saliency: Saliency, gradient: jax.Array, weight: jax.Array) -> jax.
 
 def check_smoothing(smoothing: Any) -> None:
   """Raises a ValueError if `smoothing` is known not to be a decay rate."""
+  if callable(smoothing):
+    raise ValueError("`smoothing` must be a number in [0, 1), not a function.")
   check_share(
     "smoothing",
     smoothing,

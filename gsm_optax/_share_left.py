@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from gsm_optax._checks import check_not_negative, check_share
+from gsm_optax._checks import check_rate, check_share
 
 
 @overload
@@ -83,9 +83,9 @@ def share_left(
     Ding et al., `Global Sparse Momentum SGD for Pruning Very Deep Neural Networks
     <https://arxiv.org/abs/1909.12778>`_, 2019, section 3.3.
   """
-  check_not_negative("learning_rate", learning_rate)
+  check_rate("learning_rate", learning_rate)
   check_share("momentum", momentum)
-  check_not_negative("weight_decay", weight_decay)
+  check_rate("weight_decay", weight_decay)
   wanted = np.asarray(steps)
   wanted = wanted if wanted.size else wanted.astype(int)
   if not np.issubdtype(wanted.dtype, np.integer) or wanted.min(initial=0) < 0:

@@ -53,7 +53,7 @@ def sparsify(
   strong enough for passive weights to vanish and weak enough for active ones to learn.
   Here :math:`\lambda` is the passive weights' alone. It is a share of the weight: in
   :math:`t` passive steps :math:`(1 - \lambda)^t` of it is left (`share_left` says how
-  much for a schedule). Let it fall with the learning rate, if that does: a weight that
+  much for a schedule). If the learning rate falls, let this fall with it: a weight that
   is passive now and then has to regain what it lost.
 
   With `prune_from` the run ends pruned. `sparsify` with ``prune_from=0`` and a falling
@@ -76,7 +76,8 @@ def sparsify(
       its learning rate and decay.
     density: the share of the prunable weights that is active, as in `gsm`.
     passive_weight_decay: :math:`\lambda`, in [0, 1], a scalar or a schedule of the step
-      count. It must be given unless ``prune_from`` is 0.
+      count, whose values are clipped. It must be given unless ``prune_from`` is 0. In
+      bfloat16 weights stop shrinking below 0.004, as ``1 - 0.003`` rounds to 1.
     prunable: as in `gsm`. What is not prunable gets the optimizer's update.
     saliency: as in `keep_top_saliency`.
     smoothing: as in `keep_top_saliency`.
@@ -85,10 +86,12 @@ def sparsify(
       much the better one under AdamW, the gradient under Muon, whose updates are about
       as large for all weights of a matrix. Neither is better everywhere, so that the
       default is the paper's, the gradient.
-    mask_gradient: whether the optimizer sees the gradient of the active weights alone,
-      with zeros for the others. It cannot where weights are selected by its update.
-    prune_from: the step from which on weights are zero, as in `gsm`. Of their gradient
-      the optimizer then sees nothing: Muon, say, makes a matrix's update of all of it.
+    mask_gradient: whether the optimizer sees only the gradient of the active weights,
+      and zeros for the others. Not possible with ``select_by="update"``, where its
+      update decides which these are.
+    prune_from: the step from which on pruned weights are zero, as in `gsm`. The
+      optimizer no longer sees their gradients, which Muon, for one, would mix into the
+      updates of the others.
     structure: what is kept together, as in `keep_top_saliency`.
 
   Returns:
@@ -114,7 +117,7 @@ def sparsify(
     <https://arxiv.org/abs/1909.12778>`_, 2019; Zhu and Gupta, `To prune, or not to
     prune <https://arxiv.org/abs/1710.01878>`_, 2017.
   """
-  if not hasattr(optimizer, "update"):
+  if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
     raise ValueError(
       f"`optimizer` must be a gradient transformation, such as `optax.adam(1e-3)`, not"
       f" {optimizer!r}."
@@ -131,7 +134,8 @@ def sparsify(
 
   def shrinkage(count: jax.Array) -> Any:
     decay: Any = passive_weight_decay
-    decay = decay(count) if callable(decay) else decay
+    # A schedule is a share too: beyond 1 passive weights would grow.
+    decay = jnp.clip(decay(count), 0.0, 1.0) if callable(decay) else decay
     if decay is None:
       return 1.0
     return decay if prune_from is None else jnp.where(count >= prune_from, 1.0, decay)
@@ -203,7 +207,9 @@ def _check(
       f"`passive_weight_decay` must be in [0, 1], but it is {passive_weight_decay}: it"
       " is the share of itself that a passive weight loses in a step."
     )
-  if select_by not in ("gradient", "update"):
+  if mask_gradient is not True and mask_gradient is not False:
+    raise ValueError(f"`mask_gradient` must be True or False, not {mask_gradient!r}.")
+  if not isinstance(select_by, str) or select_by not in ("gradient", "update"):
     raise ValueError(f"`select_by` must be 'gradient' or 'update', not {select_by!r}.")
   if select_by == "update" and mask_gradient:
     raise ValueError(

@@ -1,7 +1,7 @@
 """Exactly Q elements of greatest magnitude, with ties broken by position."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -91,13 +91,16 @@ def cut_off(arrays: Sequence[Any], masks: Sequence[jax.Array]) -> Cut:
 @jax.jit
 def _cut_off(arrays: list[Any], masks: list[Any]) -> tuple[Any, ...]:
   kept, zeroed, cut, total = jnp.inf, 0.0, 0.0, 0.0
-  for array, mask in zip(arrays, masks, strict=True):
-    size = jnp.abs(array).astype(jnp.float32)
-    size = jnp.where(jnp.isnan(size), 0, size)
+  sizes = [jnp.abs(array).astype(jnp.float32) for array in arrays]
+  sizes = [jnp.where(jnp.isfinite(size), size, 0) for size in sizes]
+  # Squares of very large or small numbers would leave the range of float32.
+  most = reduce(jnp.maximum, [jnp.max(size, initial=0) for size in sizes], 0.0)
+  scale = jnp.where(most > 0, most, 1)
+  for size, mask in zip(sizes, masks, strict=True):
     kept = jnp.minimum(kept, jnp.min(size, where=mask, initial=jnp.inf))
     zeroed = jnp.maximum(zeroed, jnp.max(size, where=~mask, initial=0))
-    cut += jnp.sum(size**2, where=~mask)
-    total += jnp.sum(size**2)
+    cut += jnp.sum((size / scale) ** 2, where=~mask)
+    total += jnp.sum((size / scale) ** 2)
   return kept, zeroed, cut / total
 
 

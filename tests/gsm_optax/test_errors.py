@@ -14,6 +14,7 @@ from gsm_optax import (
   keep_top_saliency,
   magnitude_mask,
   prune,
+  share_left,
   sparsity_report,
 )
 
@@ -198,10 +199,37 @@ def test_a_momentum_outside_its_range(momentum):
 @pytest.mark.parametrize(
   "name", ["learning_rate", "weight_decay", "passive_weight_decay"]
 )
-@pytest.mark.parametrize("value", [-1e-3, np.float32(-1), jnp.array(-0.5), np.nan])
-def test_a_rate_that_is_negative(name, value):
-  with pytest.raises(ValueError, match=f"`{name}` must not be negative, .* {value}"):
+@pytest.mark.parametrize(
+  "value", [-1e-3, np.float32(-1), jnp.array(-0.5), np.nan, np.inf]
+)
+def test_a_rate_that_is_none(name, value):
+  with pytest.raises(ValueError, match=f"`{name}` must be finite and not .* {value}"):
     gsm(**{"learning_rate": 0.1, name: value})
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
+def test_a_rate_that_is_missing(name):
+  with pytest.raises(ValueError, match=f"`{name}` must be .*, not None"):
+    gsm(**{"learning_rate": 0.1, name: None})
+  with pytest.raises(ValueError, match=f"`{name}` must be .*, not None"):
+    share_left(**{"learning_rate": 0.1, "steps": 5, name: None})
+
+
+@pytest.mark.parametrize("step", [np.inf, np.nan, 2**31, -1, 1.5])
+def test_a_step_that_is_none(step):
+  with pytest.raises(ValueError, match="`prune_from` must be the number of a step"):
+    gsm(0.1, 0.5, prune_from=step)
+
+
+@pytest.mark.parametrize("saliency", ["taylor", 3, True])
+def test_a_saliency_that_is_no_function(saliency):
+  with pytest.raises(ValueError, match="`saliency` must be a function of a gradient"):
+    gsm(0.1, 0.5, saliency=saliency)
+
+
+def test_a_smoothing_that_is_a_schedule():
+  with pytest.raises(ValueError, match="`smoothing` must be a number in"):
+    gsm(0.1, 0.5, smoothing=lambda _: 0.5)
 
 
 @pytest.mark.parametrize("value", ["0.1", [0.1], True, np.ones(2)])

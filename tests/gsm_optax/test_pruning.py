@@ -133,6 +133,13 @@ random_weights = pytest.mark.filterwarnings("ignore:What is zeroed has not vanis
 """They have not vanished, of which `prune` warns."""
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e18, 1e37])
+def test_prune_warns_of_weights_of_any_size(scale):
+  params = scale * jnp.arange(1.0, 9.0).reshape(2, 4)
+  with pytest.warns(UserWarning, match=r"it holds 14\.7% of the squared norm"):
+    prune(params, 0.5)
+
+
 @random_weights
 def test_a_traced_density_prunes_as_the_number_does():
   params = jnp.asarray(np.random.default_rng(0).normal(size=(10, 10)))

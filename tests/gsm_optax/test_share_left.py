@@ -70,9 +70,9 @@ def test_steps_are_whole_numbers(steps):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ((-0.1, 5), "`learning_rate` must not be negative"),
+    ((-0.1, 5), "`learning_rate` must be finite and not negative"),
     ((0.1, 5, 1.0), "`momentum` must be in"),
-    ((0.1, 5, 0.9, -1.0), "`weight_decay` must not be negative"),
+    ((0.1, 5, 0.9, -1.0), "`weight_decay` must be finite and not negative"),
   ],
 )
 def test_rates_that_gsm_does_not_take(arguments, message):

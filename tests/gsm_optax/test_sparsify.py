@@ -258,6 +258,11 @@ def test_what_prunes_at_once_needs_no_decay(zero):
       {"passive_weight_decay": 0.1, "prune_from": 1.5},
       "`prune_from` must be the number",
     ),
+    (
+      {"passive_weight_decay": 0.1, "mask_gradient": "no"},
+      "`mask_gradient` must be True or False",
+    ),
+    ({"passive_weight_decay": 0.1, "select_by": np.ones(2)}, "`select_by` must be"),
     ({"passive_weight_decay": 0.1, "density": 0.0}, "`density` must be in"),
     ({"passive_weight_decay": 0.1, "smoothing": 1.0}, "`smoothing` must be in"),
   ],
@@ -267,10 +272,21 @@ def test_bad_arguments(arguments, message):
     sparsify(optax.sgd(0.1), **arguments)
 
 
-@pytest.mark.parametrize("optimizer", [1e-3, optax.adam, None])
+@pytest.mark.parametrize("optimizer", [1e-3, optax.adam, None, {"kernel": 1.0}])
 def test_what_is_no_optimizer(optimizer):
   with pytest.raises(ValueError, match="must be a gradient transformation, such as"):
     sparsify(optimizer, passive_weight_decay=0.1)
+
+
+def test_a_schedule_of_the_decay_is_clipped():
+  decays = jnp.array([2.4, -0.5, 0.25])
+  tx = sparsify(optax.sgd(0.0), 0.25, passive_weight_decay=lambda step: decays[step])
+  params = jnp.arange(1.0, 9.0).reshape(2, 4)
+  state = tx.init(params)
+  for share in (0.0, 1.0, 0.75):
+    updates, state = tx.update(jnp.ones((2, 4)), state, params)
+    left = np.asarray(params + updates) / np.asarray(params)
+    np.testing.assert_allclose(np.sort(left.ravel()), [share] * 6 + [1.0] * 2)
 
 
 def test_params_are_needed():
