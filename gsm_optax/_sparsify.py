@@ -134,10 +134,11 @@ def sparsify(
 
   def shrinkage(count: jax.Array) -> Any:
     decay: Any = passive_weight_decay
-    # A schedule is a share too: beyond 1 passive weights would grow.
-    decay = jnp.clip(decay(count), 0.0, 1.0) if callable(decay) else decay
     if decay is None:
       return 1.0
+    if callable(decay):  # beyond 1 passive weights would grow
+      share: Any = decay(count)
+      decay = jnp.clip(share, 0.0, 1.0)
     return decay if prune_from is None else jnp.where(count >= prune_from, 1.0, decay)
 
   def of_what_is_left(gradients: Any, params: Any, count: jax.Array) -> Any:
