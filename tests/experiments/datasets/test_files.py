@@ -15,6 +15,13 @@ from experiments.datasets._files import DataFile
 from experiments.datasets.dataset import DataError
 
 CONTENT = b"some content of a file"
+
+
+def gzipped(content: bytes) -> bytes:
+  """The same bytes at any time: they are part of a test's name."""
+  return gzip.compress(content, mtime=0)
+
+
 FILE = DataFile("Set", "file", hashlib.md5(CONTENT).hexdigest(), len(CONTENT))
 
 
@@ -104,9 +111,9 @@ def test_missing_files_are_named(tmp_path):
   ("name", "content"),
   [
     ("file", CONTENT),
-    ("file.gz", gzip.compress(CONTENT)),
-    ("file.gz", gzip.compress(CONTENT[:5]) + gzip.compress(CONTENT[5:])),
-    ("file.gz", gzip.compress(CONTENT) + bytes(100)),  # padded
+    ("file.gz", gzipped(CONTENT)),
+    ("file.gz", gzipped(CONTENT[:5]) + gzipped(CONTENT[5:])),
+    ("file.gz", gzipped(CONTENT) + bytes(100)),  # padded
   ],
 )
 def test_a_file_is_read_plain_and_gzipped(tmp_path, name, content):
@@ -120,12 +127,12 @@ def test_a_file_is_read_plain_and_gzipped(tmp_path, name, content):
     ("file", CONTENT[:-1], "is of 21 bytes instead of 22"),
     ("file", CONTENT + b"x", "is of 23 bytes instead of 22"),
     ("file", CONTENT.upper(), "other content"),
-    ("file.gz", gzip.compress(CONTENT[:-1]), "is of 21 bytes instead of 22"),
-    ("file.gz", gzip.compress(CONTENT.upper()), "other content"),
-    ("file.gz", gzip.compress(CONTENT + b"x"), "expands to more than 22 bytes"),
-    ("file.gz", gzip.compress(CONTENT) * 2, "expands to more than 22 bytes"),
-    ("file.gz", gzip.compress(CONTENT) + b"garbage", "cannot be read"),
-    ("file.gz", gzip.compress(CONTENT)[:-4], "cannot be read"),
+    ("file.gz", gzipped(CONTENT[:-1]), "is of 21 bytes instead of 22"),
+    ("file.gz", gzipped(CONTENT.upper()), "other content"),
+    ("file.gz", gzipped(CONTENT + b"x"), "expands to more than 22 bytes"),
+    ("file.gz", gzipped(CONTENT) * 2, "expands to more than 22 bytes"),
+    ("file.gz", gzipped(CONTENT) + b"garbage", "cannot be read"),
+    ("file.gz", gzipped(CONTENT)[:-4], "cannot be read"),
     ("file.gz", CONTENT, "cannot be read"),
     ("file.gz", b"", "is of 0 bytes"),
   ],
@@ -146,7 +153,7 @@ def test_a_file_with_other_content_is_refused(tmp_path, name, content, problem):
 def test_a_gzip_bomb_is_not_expanded(tmp_path, members):
   file = dataclasses.replace(FILE, size=2**20)
   path = tmp_path / "file.gz"
-  path.write_bytes(gzip.compress(bytes(300 * 2**20 // members)) * members)
+  path.write_bytes(gzipped(bytes(300 * 2**20 // members)) * members)
   tracemalloc.start()
   try:
     with pytest.raises(DataError, match="expands to more than 1048576 bytes"):
@@ -156,10 +163,10 @@ def test_a_gzip_bomb_is_not_expanded(tmp_path, members):
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("filling", [bytes(1), gzip.compress(b"")])
+@pytest.mark.parametrize("filling", [bytes(1), gzipped(b"")])
 def test_endless_padding_and_empty_members_are_not_read(tmp_path, filling):
   path = tmp_path / "file.gz"
-  path.write_bytes(gzip.compress(CONTENT) + filling * (2 * _files.GZIP_MARGIN))
+  path.write_bytes(gzipped(CONTENT) + filling * (2 * _files.GZIP_MARGIN))
   with pytest.raises(DataError, match="bytes are too many for 22 zipped ones"):
     read(path)
 
