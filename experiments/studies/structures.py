@@ -134,7 +134,7 @@ def tables(folder: Path) -> dict[str, str]:
 
 
 GROUPS = {
-  "digits": "digits, 64-300-100-10, a quarter of the units",
+  "digits": "digits, 64-300-100-10",
   "lenet5": "MNIST, LeNet-5",
   "lenet300": "MNIST, LeNet-300-100",
   "resnet20": "CIFAR-10 at 16×16, ResNet-20",
@@ -149,7 +149,7 @@ def methods_table(results: Results) -> str:
     runs = of_all_seeds(results, name)
     row = [GROUPS[name.partition("-")[0]], method.label]
     rows.append([*row, *(_cells(runs) if runs else [MISSING, "", "", ""])])
-  headings = ["", "", "before training", "accuracy, %", "multiply-adds", "seeds"]
+  headings = ["", "", "base, %", "accuracy, %", "multiply-adds", "seeds"]
   return table(headings, rows)
 
 
@@ -173,7 +173,7 @@ def _multiply_adds(run: Result) -> int:
   if totals:
     return totals["multiply-adds"][1]
   found = run.get("shrunk")
-  return found["multiply_adds"][0] if found else 0
+  return found["multiply_adds"][1] if found else 0
 
 
 def trials_table(results: Results) -> str:
@@ -183,14 +183,23 @@ def trials_table(results: Results) -> str:
     run = results.get(f"{name}-0")
     row = [f"`{method.preset}`", method.label]
     if run is None:
-      rows.append([*row, MISSING, "", ""])
+      rows.append([*row, MISSING, "", "", ""])
       continue
     norms = run["unit_norms"]
-    units = ", ".join(f"{each['kept']} of {each['size']}" for each in run["units"])
+    units = _kept(run["units"])
     ratio = norms["greatest_removed"] / norms["median_kept"]
-    rows.append([*row, units, f"{ratio:.0e}", f"{run['pruned_accuracy']:.2f}"])
+    accuracy, left = f"{run['pruned_accuracy']:.2f}", f"{_multiply_adds(run):,}"
+    rows.append([*row, units, f"{ratio:.0e}", accuracy, left])
   headings = ["recipe", "", "units kept", "greatest removed norm / median kept"]
-  return table([*headings, "accuracy, %"], rows)
+  return table([*headings, "accuracy, %", "multiply-adds"], rows)
+
+
+def _kept(units: Sequence[dict[str, Any]]) -> str:
+  """How many units of each group are left, groups of one size together."""
+  by_size: dict[int, list[str]] = {}
+  for group in units:
+    by_size.setdefault(group["size"], []).append(str(group["kept"]))
+  return "; ".join(f"{', '.join(kept)} of {size}" for size, kept in by_size.items())
 
 
 def found_table(results: Results) -> str:
@@ -201,12 +210,11 @@ def found_table(results: Results) -> str:
       if "units" not in run or method.numbers:
         continue
       norms, found = run.get("unit_norms"), run["shrunk"]
-      units = [f"{each['kept']} of {each['size']}" for each in run["units"]]
       rows.append(
         [
           f"`{run['preset']}`",
           method.label,
-          ", ".join(units) if len(units) < 5 else "",
+          _kept(run["units"]),
           f"{norms['greatest_removed'] / norms['median_kept']:.0e}" if norms else "",
           f"{abs(run['gsm_accuracy'] - run['pruned_accuracy']):.2f}",
           *_times_less(found, {}),
