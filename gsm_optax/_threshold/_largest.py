@@ -92,9 +92,10 @@ def cut_off(arrays: Sequence[Any], masks: Sequence[jax.Array]) -> Cut:
 def _cut_off(arrays: list[Any], masks: list[Any]) -> tuple[Any, ...]:
   kept, zeroed, cut, total = jnp.inf, 0.0, 0.0, 0.0
   sizes = [jnp.abs(array).astype(jnp.float32) for array in arrays]
-  sizes = [jnp.where(jnp.isfinite(size), size, 0) for size in sizes]
+  sizes = [jnp.where(jnp.isnan(size), 0, size) for size in sizes]
   # Squares of very large or small numbers would leave the range of float32.
-  most = reduce(jnp.maximum, [jnp.max(size, initial=0) for size in sizes], 0.0)
+  finite = [jnp.where(jnp.isinf(size), 0, size) for size in sizes]
+  most = reduce(jnp.maximum, [jnp.max(size, initial=0) for size in finite], 0.0)
   scale = jnp.where(most > 0, most, 1)
   for size, mask in zip(sizes, masks, strict=True):
     kept = jnp.minimum(kept, jnp.min(size, where=mask, initial=jnp.inf))
