@@ -39,9 +39,9 @@ def _sentence(found: dict[str, Any]) -> str:
   before, after = found["weights"]
   faster = [slow / quick for slow, quick in found["seconds"].values()]
   return (
-    f"It ends with a smaller network with the same outputs: {after:,} of {before:,}"
-    f" numbers, as single zeros stay where a unit lives. It is {min(faster):.1f} to"
-    f" {max(faster):.1f} times as fast, by batch size."
+    f"The result is a smaller network with the same outputs: {after:,} of {before:,}"
+    " numbers, since zeros within units that are still needed stay. It ran"
+    f" {min(faster):.1f} to {max(faster):.1f} times as fast, depending on the batch."
   )
 
 

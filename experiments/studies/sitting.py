@@ -152,8 +152,8 @@ def run(entry: Entry, sitting: Sitting, deadline: float, console: Console) -> No
   """Trains an entry to its end, or until the time is up.
 
   Raises:
-    DeadlineError: if it is up before the end. A plan is made anew then, unless the run
-      has left a checkpoint, so that as many epochs as fit into a whole sitting are.
+    DeadlineError: if it is up before the end. The plan of a run without a checkpoint
+      is made anew the next time, with all of that sitting's minutes.
   """
   folder, path = sitting.runs / entry.name, plan_path(sitting, entry)
   if any(step.name.isdecimal() for step in folder.glob("checkpoints/*")):
@@ -176,7 +176,7 @@ def run(entry: Entry, sitting: Sitting, deadline: float, console: Console) -> No
 
 
 def plan_path(sitting: Sitting, entry: Entry) -> Path:
-  """Where it stands how many epochs an entry has."""
+  """The file that says how many epochs an entry has."""
   return sitting.runs / f"{entry.name}.plan.json"
 
 

@@ -60,12 +60,11 @@ def shrink(
     tolerance: by how much outputs may differ, as a share of the largest, or in which
       share of them, where they are whole numbers. By default what rounding does to
       numbers of the coarsest dtype in the function.
-    round_to: the number of units left in each group (see `channel_groups`) is rounded
-      up to a multiple of this number, by units that have no effect. A group with too
-      few of these keeps all of them. The function is the same, and widths of 16 or 32
-      can be faster than 13 or 25. Or a function ``ChannelGroup -> int``, for a number
-      that differs, as for heads of attention. Units that come back beside a mask
-      `keep` are zero.
+    round_to: rounds the number of units left in each group (see `channel_groups`) up
+      to a multiple of this number, or to all of the group, by keeping units that have
+      no effect, with parameters of zero. The outputs stay the same, and widths of 16 or
+      32 can be faster than 13 or 25. A function ``ChannelGroup -> int`` gives each
+      group its own number, for heads of attention, say.
 
   Returns:
     A `Small`, with ``apply_fn``, ``params``, and ``slice`` for trees like the params.
@@ -73,8 +72,8 @@ def shrink(
   Raises:
     ValueError: for a function with random numbers or side effects, or that returns
       params or updates of them; for params that are not floating-point arrays, or of
-      which none is used; for masks of other shapes; for numbers to round to that are
-      not from 1 on; if the outputs differ by more than rounding, or are inf or NaN
+      which none is used; for masks of other shapes; if `round_to` is not a whole
+      number from 1 on; if the outputs differ by more than rounding, or are inf or NaN
       once units are zero.
 
   Example:

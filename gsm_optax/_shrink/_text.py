@@ -49,8 +49,8 @@ def _why_nothing(small: "Small") -> str:
     return "Nothing is removed: all axes have to stay."
   return (
     f"Nothing is removed: of the {small.units[0]:,} units that could be, none was found"
-    " to be without effect on the outputs, or to be left out by the mask, or round_to"
-    " leaves them in."
+    " to be without effect on the outputs, or to be left out by the mask, or `round_to`"
+    " keeps them all."
   )
 
 
