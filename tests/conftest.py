@@ -1,5 +1,7 @@
 import os
+from collections.abc import Iterator
 
+import jax
 import pytest
 
 # Optax's tests of sharding ask for eight devices as soon as they are imported. Only the
@@ -14,3 +16,13 @@ FORCED_BEFORE = FORCED in os.environ.get("XLA_FLAGS", "")
 def pytest_collection_finish() -> None:
   if FORCED in os.environ.get("XLA_FLAGS", "") and not FORCED_BEFORE:
     raise pytest.UsageError(f"importing the tests has set {FORCED}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_are_forgotten() -> Iterator[None]:
+  """Each compiled program holds several of a process's 65,530 mappings of memory.
+
+  All tests in one process come near that number, and beyond it the process is aborted.
+  """
+  yield
+  jax.clear_caches()
