@@ -21,8 +21,17 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
   (("checkpoint_every",), lambda value: value is None or value >= 1, "at least 1"),
   (
     (
-      *("epochs", "warmup_epochs", "density_epochs", "seed", "held_out"),
-      *("most", "padding", "peak", "weight_decay", "adam_share", "power"),
+      *("epochs", "warmup_epochs", "density_epochs", "dense_epochs"),
+      *(
+        "seed",
+        "held_out",
+        "most",
+        "padding",
+        "peak",
+        "weight_decay",
+        "adam_share",
+        "power",
+      ),
     ),
     lambda value: value >= 0,
     "0 or more",
@@ -73,10 +82,13 @@ def check(recipe: Recipe) -> None:
         )
     elif not isinstance(optimizer, Gradual | GradualMagnitude):
       continue
-    if 0 < phase.epochs < optimizer.density_epochs:
+    flag, fall = _flag(f"{owner}.optimizer", "density_epochs"), optimizer.density_epochs
+    dense = getattr(optimizer, "dense_epochs", 0)
+    if 0 < phase.epochs < dense + fall:
+      before = f", less {dense:g} dense ones" if dense else ""
       raise ConfigError(
-        f"{_flag(f'{owner}.optimizer', 'density_epochs')} must be at most"
-        f" {_flag(owner, 'epochs')}, {phase.epochs}, not {optimizer.density_epochs:g}."
+        f"{flag} must be at most {_flag(owner, 'epochs')}, {phase.epochs}{before}, not"
+        f" {fall:g}."
       )
 
 

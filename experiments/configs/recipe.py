@@ -157,8 +157,9 @@ def stretched(recipe: Recipe, epochs: int) -> Recipe:
   ratio = epochs / recipe.gsm.epochs
   optimizer: Any = recipe.gsm.optimizer
   numbers: dict[str, Any] = {"gsm.epochs": epochs}
-  if getattr(optimizer, "density_epochs", 0):
-    numbers["gsm.optimizer.density_epochs"] = ratio * optimizer.density_epochs
+  for name in ("density_epochs", "dense_epochs"):
+    if getattr(optimizer, name, 0):
+      numbers[f"gsm.optimizer.{name}"] = ratio * getattr(optimizer, name)
   if getattr(optimizer, "passive_weight_decay", None):
     decay = optimizer.passive_weight_decay / ratio
     numbers["gsm.optimizer.passive_weight_decay"] = decay

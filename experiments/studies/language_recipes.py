@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.configs import recipes
-from experiments.configs.recipe import changed, stretched
+from experiments.configs.recipe import Phase, changed, stretched
 from experiments.train.optimizers import SGD, AdamW, Muon, Optimizer
 from experiments.train.pruners import GSM, Gradual, Sparsify, SparsifyByPower
-from experiments.train.schedules import Cosine
+from experiments.train.schedules import Cosine, Linear
 
 PRESET, UNITS = "lm-python", "lm-python-units"
 EPOCHS = recipes()[PRESET].gsm.epochs
@@ -71,6 +71,15 @@ def gsm(peak: float, **numbers: Any) -> dict[str, Any]:
   return {"gsm.optimizer": replace(optimizer, **numbers), "gsm.schedule.peak": peak}
 
 
+TUNED = Muon(momentum=0.9)
+"""With a learning rate that falls along a line, better than the others; found later."""
+
+
+def tuned(peak: float, optimizer: Optimizer = TUNED) -> Phase:
+  """Training with that, or with a pruner around it."""
+  return Phase(EPOCHS, optimizer, Linear(peak, warmup_epochs=0.5))
+
+
 SHRINKAGE = 0.03
 """What a passive weight loses in a step under `sparsify`, at the greatest rate."""
 
@@ -86,6 +95,23 @@ def sparsify(inner: str, peak: float | None = None, **numbers: Any) -> dict[str,
   )
   optimizer = replace(optimizer, **numbers)
   return {"gsm.optimizer": optimizer, "gsm.schedule.peak": peak}
+
+
+def tuned_sparsify(peak: float, dense: float = 0.2) -> Phase:
+  """`sparsify` around it, whose density stays at 1 for a share of the epochs."""
+  optimizer = Sparsify(
+    *(TUNED, SHRINKAGE / peak),
+    start_density=1.0,
+    density_epochs=0.5 * EPOCHS,
+    prune_from=0.8,
+    dense_epochs=dense * EPOCHS,
+  )
+  return tuned(peak, optimizer)
+
+
+def tuned_gradual(peak: float, dense: float = 0.0) -> Phase:
+  """Gradual magnitude pruning under it, likewise."""
+  return tuned(peak, Gradual(TUNED, 0.6 * EPOCHS, dense_epochs=dense * EPOCHS))
 
 
 def one_shot(inner: str) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from experiments.studies.language_recipes import (
   lasting,
   one_shot,
   sparsify,
+  tuned,
+  tuned_gradual,
+  tuned_sparsify,
 )
 from experiments.studies.language_trials import trials
 from experiments.studies.study import Entry
@@ -47,6 +50,16 @@ LONG: dict[str, tuple[str, dict[str, Any]]] = {
 """Around Muon, three times as long: how near 5× comes to the dense one."""
 
 
+BASE = {"base": tuned(0.05), "gsm": tuned(0.05)}
+
+AFTER: dict[str, tuple[str, dict[str, Any]]] = {
+  "after-sparsify-5x": ("`sparsify`, 5×", {"gsm": tuned_sparsify(0.05, dense=0.0)}),
+  "after-gradual-5x": ("gradual, 5×", {"gsm": tuned_gradual(0.05)}),
+  "after-dense": ("dense", {"gsm": tuned(0.05), "density": 1.0}),
+}
+"""From a dense network on, around Muon, in as many steps again."""
+
+
 def entries() -> list[Entry]:
   """All runs: trials, dense, and all methods by seed."""
   result = trials()
@@ -61,6 +74,12 @@ def entries() -> list[Entry]:
       numbers = {"density": 1 / 5, **numbers, "seed": seed}
       numbers = lasting(LONG_EPOCHS, numbers)
       result.append(Entry(f"{name}-{seed}", PRESET, numbers))
+    base = f"base-{seed}"
+    numbers = {"seed": seed, "density": 1 / 5, **BASE}
+    result.append(Entry(base, PRESET, {**numbers, "gsm.epochs": 0}))
+    for name, (_, changes) in AFTER.items():
+      numbers = {**numbers, **changes}
+      result.append(Entry(f"{name}-{seed}", PRESET, numbers, base=base))
     for ratio in (10, 5, 20, 2) if seed == 0 else (10, 5):
       common = {"seed": seed, "density": 1 / ratio}
       for name, (_, numbers) in METHODS.items():

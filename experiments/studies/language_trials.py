@@ -12,6 +12,9 @@ from experiments.studies.language_recipes import (
   gsm,
   sparsify,
   tried,
+  tuned,
+  tuned_gradual,
+  tuned_sparsify,
   units,
 )
 from experiments.studies.study import Entry
@@ -74,6 +77,25 @@ TRIED_AT_5: dict[str, dict[str, Any]] = {
 }
 """The same at 5×, `sparsify` around Muon alone: how near it comes to the dense one."""
 
+TRIED_TUNED: dict[str, dict[str, Any]] = {
+  "try-muon-5x-momentum-0.9": sparsify("muon", optimizer=Muon(momentum=0.9), **LATER),
+  "try-muon-5x-momentum-0.8": sparsify("muon", optimizer=Muon(momentum=0.8), **LATER),
+  **{
+    f"try-muon-5x-linear-{x:g}": {"gsm": tuned_sparsify(x)} for x in (0.05, 0.07, 0.1)
+  },
+  **{f"try-gradual-5x-linear-{x:g}": {"gsm": tuned_gradual(x)} for x in (0.05, 0.07)},
+  "try-gradual-5x-linear-0.05-dense-0.2": {"gsm": tuned_gradual(0.05, 0.2)},
+  "try-dense-muon-momentum-0.9": {
+    **dense("muon", 0.02),
+    "gsm.optimizer": Muon(momentum=0.9),
+  },
+  **{
+    f"try-dense-linear-{x:g}": {"gsm": tuned(x), "density": 1.0}
+    for x in (0.03, 0.05, 0.07)
+  },
+}
+"""The same, with another momentum, learning rate, and beginning of the fall."""
+
 TRIED_LONGER: dict[str, dict[str, Any]] = {
   "try-adamw-8-epochs-fall-0.4": sparsify("adamw", select_by="update"),
   "try-adamw-8-epochs-fall-0.6": sparsify("adamw", select_by="update", **LATER),
@@ -97,6 +119,9 @@ def trials() -> list[Entry]:
   for name, numbers in TRIED_AT_5.items():
     numbers = {**numbers, "density": 1 / 5}
     result.append(Entry(f"try-muon-5x-{name}-0", PRESET, tried(numbers)))
+  for name, numbers in TRIED_TUNED.items():
+    numbers = {"density": 1 / 5, **numbers}
+    result.append(Entry(f"{name}-0", PRESET, tried(numbers)))
   for name, numbers in TRIED_LONGER.items():
     numbers = {"data.held_out": 1024, **numbers}
     result.append(Entry(f"{name}-0", PRESET, numbers))

@@ -18,7 +18,11 @@ Saliency = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def falling_density(
-  task: Task, start: float | None, epochs: float, share: float = 1.0
+  task: Task,
+  start: float | None,
+  epochs: float,
+  share: float = 1.0,
+  dense_epochs: float = 0,
 ) -> optax.ScalarOrSchedule:
   """The density: constant, or falling by the same share at each step at first.
 
@@ -27,11 +31,13 @@ def falling_density(
     start: the density at first; ``None``: the final one.
     epochs: over which it falls.
     share: of the density to keep, that is the final one.
+    dense_epochs: epochs before that.
   """
   steps, final = round(epochs * task.steps_per_epoch), task.density * share
   if start is None or not steps:
     return final
-  return optax.exponential_decay(start, steps, final / start, end_value=final)
+  begin = round(dense_epochs * task.steps_per_epoch)
+  return optax.exponential_decay(start, steps, final / start, begin, end_value=final)
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,18 @@ class Sparsify(Optimizer):
   smoothing: float | None = None
   prune_from: float | None = None
   """As of `GSM`, like the rest."""
+  dense_epochs: float = 0
+  """Epochs before the density begins to fall."""
 
   def build(self, task: Task) -> optax.GradientTransformation:
     """The gradient transformation."""
+    density = falling_density(
+      *(task, self.start_density, self.density_epochs),
+      dense_epochs=self.dense_epochs,
+    )
     return gsm_optax.sparsify(
       self.optimizer.build(task),
-      falling_density(task, self.start_density, self.density_epochs),
+      density,
       passive_weight_decay=self._shrinkage(task),
       saliency=self._saliency,
       smoothing=self.smoothing,
@@ -173,13 +185,17 @@ class Gradual(Optimizer):
   """Epochs over which the density falls from 1 to the final one."""
   every: int = 100
   """Steps between two choices of what goes."""
+  dense_epochs: float = 0
+  """Epochs before that."""
 
   def build(self, task: Task) -> optax.GradientTransformation:
     """The gradient transformation."""
     steps = max(round(self.density_epochs * task.steps_per_epoch), 1)
+    begin = round(self.dense_epochs * task.steps_per_epoch)
     cubic = optax.polynomial_schedule(1.0, task.density, 3, steps)
 
     def density(step: Any) -> Any:
+      step = jnp.maximum(step - begin, 0)
       return cubic(jnp.where(step < steps, step // self.every * self.every, step))
 
     return gsm_optax.sparsify(

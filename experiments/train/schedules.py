@@ -1,4 +1,4 @@
-"""Learning rates: a linear warm-up, then tenfold drops or a cosine.
+"""Learning rates: a linear warm-up, then tenfold drops, a cosine or a line.
 
 A schedule is a dataclass, so that a recipe can name it with its numbers; ``build``
 makes it a function of the step.
@@ -52,6 +52,22 @@ class Cosine(Schedule):
     """``step -> learning rate``."""
     steps = max(epochs * steps_per_epoch, 1)
     falling = optax.cosine_decay_schedule(self.peak, steps)
+    return _warmed_up(falling, self.warmup_epochs, steps_per_epoch)
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+  """Falls along a line to zero."""
+
+  peak: float
+  """The learning rate after the warm-up."""
+  warmup_epochs: float = 0
+  """Epochs over which it rises from zero, linearly."""
+
+  def build(self, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """``step -> learning rate``."""
+    steps = max(epochs * steps_per_epoch, 1)
+    falling = optax.linear_schedule(self.peak, 0.0, steps)
     return _warmed_up(falling, self.warmup_epochs, steps_per_epoch)
 
 

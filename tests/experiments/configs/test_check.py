@@ -52,6 +52,7 @@ CASES = [
   (FAST, "gsm.schedule.warmup_epochs", -0.5, "0 or more"),
   (FAST, "gsm.optimizer.density_epochs", -0.5, "0 or more"),
   (MAGNITUDE, "gsm.optimizer.density_epochs", -0.5, "0 or more"),
+  (ADAMW, "gsm.optimizer.dense_epochs", -0.5, "0 or more"),
   (FAST, "seed", -1, "0 or more"),
   (FAST, "data.held_out", -1, "0 or more"),
   (FAST, "base.schedule.peak", -0.1, "0 or more"),
@@ -127,6 +128,17 @@ def test_the_density_falls_within_the_epochs(recipe):
   assert re.fullmatch(
     r"--gsm\.optimizer\.density-epochs must be at most --gsm\.epochs, 2, not (24|30)\.",
     refused(recipe, "gsm.epochs", 2),
+  )
+
+
+@pytest.mark.parametrize("recipe", [ADAMW, MUON])
+def test_the_density_falls_within_the_epochs_that_are_left(recipe):
+  epochs = {"gsm.epochs": 40}
+  check(changed(recipe, epochs | {"gsm.optimizer.dense_epochs": 10}))
+  said = refused(changed(recipe, epochs), "gsm.optimizer.dense_epochs", 11)
+  assert said == (
+    "--gsm.optimizer.density-epochs must be at most --gsm.epochs, 40, less 11 dense"
+    " ones, not 30."
   )
 
 

@@ -93,6 +93,12 @@ def test_the_density_falls_to_the_share_that_is_active():
   np.testing.assert_allclose(densities, [1, 0.05**0.5, 0.05, 0.05], rtol=1e-5)
 
 
+def test_the_density_may_stay_for_a_while_before_it_falls():
+  schedule = falling_density(TASK, 1.0, 2, dense_epochs=1)
+  densities = [float(schedule(step)) for step in (0, 10, 20, 30, 40)]
+  np.testing.assert_allclose(densities, [1, 1, 0.1**0.5, 0.1, 0.1], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
   "numbers",
   [
@@ -227,19 +233,23 @@ def test_what_is_left_of_passive_weights_is_known_before(prune_from):
 
 
 @each_inner
+@pytest.mark.parametrize("dense", [0, 2])
 @pytest.mark.parametrize(("every", "last"), [(2, 4), (3, 4), (20, 3)])
-def test_gradual_prunes_now_and_then_and_once_more_in_the_end(inner, every, last):
-  tx = Gradual(inner, last / 10, every).build(TASK)
+def test_gradual_prunes_now_and_then_and_once_more_in_the_end(
+  inner, dense, every, last
+):
+  tx = Gradual(inner, last / 10, every, dense / 10).build(TASK)
   state, params, kept = tx.init(PARAMS), PARAMS, []
   update = jax.jit(tx.update)
-  for gradient in gradients(6):
+  for gradient in gradients(8):
     updates, state = update(gradient, state, params)
     params = optax.apply_updates(params, updates)
     kept.append(int((params["kernel"] != 0).sum()))
 
   def wanted(step):
+    step = max(step - dense, 0)
     step = step // every * every if step < last else last
     return int(200 * (1 - 0.9 * (1 - (1 - step / last) ** 3)) + 1e-3)
 
-  assert kept == [wanted(step) for step in range(6)]
+  assert kept == [wanted(step) for step in range(8)]
   assert kept[-1] == 20

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.train.schedules import Cosine, Drops
+from experiments.train.schedules import Cosine, Drops, Linear
 
 
 def rates_of(schedule, epochs, steps_per_epoch=10):
@@ -36,6 +36,15 @@ def test_a_cosine_without_warm_up_begins_at_its_peak():
   np.testing.assert_allclose(rates, cosine, rtol=1e-4, atol=1e-8)
 
 
-@pytest.mark.parametrize("schedule", [Drops(0.1), Cosine(0.1), Cosine(0.1, 2)])
+def test_a_line_falls_to_zero_after_the_warm_up():
+  rates = rates_of(Linear(0.1, warmup_epochs=2), 60)
+  line = 0.1 * (1 - np.arange(600) / 600)
+  np.testing.assert_allclose(rates[19:], line[19:], rtol=1e-4, atol=1e-8)
+  np.testing.assert_allclose(rates[9], line[9] / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "schedule", [Drops(0.1), Cosine(0.1), Cosine(0.1, 2), Linear(0.1), Linear(0.1, 2)]
+)
 def test_of_no_epochs_there_is_a_schedule_too(schedule):
   assert np.isfinite(schedule.build(0, 10)(0))
