@@ -7,7 +7,7 @@ long.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,18 @@ from matplotlib.figure import Figure
 
 from experiments.markdown import MISSING, table
 from experiments.studies.language_recipes import INNER
-from experiments.studies.language_runs import COMPRESSIONS, LONG, METHODS, entries
+from experiments.studies.language_runs import (
+  AFTER,
+  COMPRESSIONS,
+  LONG,
+  METHODS,
+  entries,
+)
 from experiments.studies.language_trials import (
   TRIED,
   TRIED_AT_5,
   TRIED_LONGER,
+  TRIED_TUNED,
   TRIED_UNITS,
 )
 from experiments.studies.results import Results, of_all_seeds, read
@@ -36,9 +43,11 @@ def loss(run: Mapping[str, Any]) -> float:
   return run["pruned_test_loss"]
 
 
-def mean_and_error(runs: list[dict[str, Any]]) -> tuple[float, float]:
+def mean_and_error(
+  runs: list[dict[str, Any]], of: Callable[[Mapping[str, Any]], float] = loss
+) -> tuple[float, float]:
   """The mean loss over the seeds, and its standard error."""
-  losses = [loss(run) for run in runs]
+  losses = [of(run) for run in runs]
   mean = sum(losses) / len(losses)
   if len(losses) < 2:
     return mean, math.nan
@@ -51,6 +60,7 @@ def tables(folder: Path) -> dict[str, str]:
   results = read(folder)
   return {
     "language": methods_table(results),
+    "language-after": after_table(results),
     "language-long": long_table(results),
     "language-modes": modes_table(results),
     "language-units": units_table(results),
@@ -58,10 +68,17 @@ def tables(folder: Path) -> dict[str, str]:
   }
 
 
-def _cell(runs: list[dict[str, Any]]) -> str:
+def base_loss(run: Mapping[str, Any]) -> float:
+  """Of the test files, before there was any pruning."""
+  return run["base_test_loss"]
+
+
+def _cell(
+  runs: list[dict[str, Any]], of: Callable[[Mapping[str, Any]], float] = loss
+) -> str:
   if not runs:
     return MISSING
-  mean, error = mean_and_error(runs)
+  mean, error = mean_and_error(runs, of)
   return f"{mean:.3f}" + (f" ± {error:.3f}" if len(runs) > 1 else "")
 
 
@@ -76,6 +93,20 @@ def methods_table(results: Results) -> str:
     cells = [_cell(of_all_seeds(results, f"{name}-{ratio}x")) for ratio in COMPRESSIONS]
     rows.append([label, "", *cells])
   return table(["", "1×", *(f"{ratio}×" for ratio in COMPRESSIONS)], rows)
+
+
+def after_table(results: Results) -> str:
+  """Losses of what was pruned from a dense network on, in as many steps again."""
+  bases = of_all_seeds(results, "base")
+  rows = [["dense", "1,600", _cell(bases, base_loss), "", str(len(bases) or "")]]
+  for name, (label, _) in AFTER.items():
+    runs = of_all_seeds(results, name)
+    distance = ""
+    if runs:
+      distances = [loss(run) - base_loss(run) for run in runs]
+      distance = f"{sum(distances) / len(runs):+.3f}"
+    rows.append([label, "3,200", _cell(runs), distance, str(len(runs) or "")])
+  return table(["Muon", "steps", "loss", "to dense", "seeds"], rows)
 
 
 def long_table(results: Results) -> str:
@@ -147,7 +178,7 @@ def trials_table(results: Results) -> str:
   at_5 = [f"try-muon-5x-{name}" for name in TRIED_AT_5]
   rows = [
     [f"`{name}`", f"{loss(run):.3f}" if run else MISSING]
-    for name in [*TRIED, *at_5, *TRIED_LONGER, *TRIED_UNITS]
+    for name in [*TRIED, *at_5, *TRIED_TUNED, *TRIED_LONGER, *TRIED_UNITS]
     for run in [results.get(f"{name}-0")]
   ]
   return table(["", "loss on held-out files"], rows)
