@@ -52,6 +52,12 @@ LONG: dict[str, tuple[str, dict[str, Any]]] = {
 
 BASE = {"base": tuned(0.05), "gsm": tuned(0.05)}
 
+TUNED_5X: dict[str, tuple[str, dict[str, Any]]] = {
+  "tuned-sparsify-5x": ("`sparsify`, 5×", {"gsm": tuned_sparsify(0.07)}),
+  "tuned-gradual-5x": ("gradual, 5×", {"gsm": tuned_gradual(0.05)}),
+}
+"""Around Muon with another momentum and learning rate, from the first step on."""
+
 AFTER: dict[str, tuple[str, dict[str, Any]]] = {
   "after-sparsify-5x": ("`sparsify`, 5×", {"gsm": tuned_sparsify(0.05, dense=0.0)}),
   "after-gradual-5x": ("gradual, 5×", {"gsm": tuned_gradual(0.05)}),
@@ -75,10 +81,13 @@ def entries() -> list[Entry]:
       numbers = lasting(LONG_EPOCHS, numbers)
       result.append(Entry(f"{name}-{seed}", PRESET, numbers))
     base = f"base-{seed}"
-    numbers = {"seed": seed, "density": 1 / 5, **BASE}
-    result.append(Entry(base, PRESET, {**numbers, "gsm.epochs": 0}))
+    common = {"seed": seed, "density": 1 / 5, **BASE}
+    result.append(Entry(base, PRESET, {**common, "gsm.epochs": 0}))
+    for name, (_, changes) in TUNED_5X.items():
+      numbers = {"seed": seed, "density": 1 / 5, **changes}
+      result.append(Entry(f"{name}-{seed}", PRESET, numbers))
     for name, (_, changes) in AFTER.items():
-      numbers = {**numbers, **changes}
+      numbers = {**common, **changes}
       result.append(Entry(f"{name}-{seed}", PRESET, numbers, base=base))
     for ratio in (10, 5, 20, 2) if seed == 0 else (10, 5):
       common = {"seed": seed, "density": 1 / ratio}
