@@ -19,10 +19,10 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def programs_are_forgotten() -> Iterator[None]:
-  """Each compiled program holds several of a process's 65,530 mappings of memory.
+def clear_compiled_programs() -> Iterator[None]:
+  """Keeps a test process below the 65,530 memory mappings that Linux allows.
 
-  All tests in one process come near that number, and beyond it the process is aborted.
+  On a CPU each compiled program holds about three; beyond the limit XLA crashes.
   """
   yield
   jax.clear_caches()

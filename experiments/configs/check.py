@@ -21,17 +21,8 @@ RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
   (("checkpoint_every",), lambda value: value is None or value >= 1, "at least 1"),
   (
     (
-      *("epochs", "warmup_epochs", "density_epochs", "dense_epochs"),
-      *(
-        "seed",
-        "held_out",
-        "most",
-        "padding",
-        "peak",
-        "weight_decay",
-        "adam_share",
-        "power",
-      ),
+      *("epochs", "warmup_epochs", "density_epochs", "dense_epochs", "peak"),
+      *("weight_decay", "adam_share", "power", "most", "padding", "seed", "held_out"),
     ),
     lambda value: value >= 0,
     "0 or more",

@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 from experiments.markdown import MISSING, table
 from experiments.studies.language_recipes import INNER
 from experiments.studies.language_runs import (
-  AFTER,
   COMPRESSIONS,
+  CONTINUED,
   LONG,
   METHODS,
+  TUNED,
   entries,
 )
 from experiments.studies.language_trials import (
@@ -60,7 +61,7 @@ def tables(folder: Path) -> dict[str, str]:
   results = read(folder)
   return {
     "language": methods_table(results),
-    "language-after": after_table(results),
+    "language-continued": continued_table(results),
     "language-long": long_table(results),
     "language-modes": modes_table(results),
     "language-units": units_table(results),
@@ -95,18 +96,20 @@ def methods_table(results: Results) -> str:
   return table(["", "1×", *(f"{ratio}×" for ratio in COMPRESSIONS)], rows)
 
 
-def after_table(results: Results) -> str:
-  """Losses of what was pruned from a dense network on, in as many steps again."""
-  bases = of_all_seeds(results, "base")
-  rows = [["dense", "1,600", _cell(bases, base_loss), "", str(len(bases) or "")]]
-  for name, (label, _) in AFTER.items():
-    runs = of_all_seeds(results, name)
-    distance = ""
-    if runs:
-      distances = [loss(run) - base_loss(run) for run in runs]
-      distance = f"{sum(distances) / len(runs):+.3f}"
-    rows.append([label, "3,200", _cell(runs), distance, str(len(runs) or "")])
-  return table(["Muon", "steps", "loss", "to dense", "seeds"], rows)
+def continued_table(results: Results) -> str:
+  """Losses beside a dense network's, pruned in its steps or in as many steps again."""
+  bases = {run["seed"]: run["base_test_loss"] for run in of_all_seeds(results, "base")}
+  of_bases = _cell(of_all_seeds(results, "base"), base_loss)
+  rows = [["dense", "1,600", of_bases, "", str(len(bases) or "")]]
+  for steps, runs_of in (("1,600", TUNED), ("1,600 + 1,600", CONTINUED)):
+    for name, (label, _) in runs_of.items():
+      runs = of_all_seeds(results, name)
+      distance = ""
+      if runs:
+        distances = [loss(run) - bases[run["seed"]] for run in runs]
+        distance = f"{sum(distances) / len(runs):+.3f}"
+      rows.append([label, steps, _cell(runs), distance, str(len(runs) or "")])
+  return table(["Muon", "steps", "loss", "to dense, same seed", "seeds"], rows)
 
 
 def long_table(results: Results) -> str:

@@ -72,11 +72,11 @@ def gsm(peak: float, **numbers: Any) -> dict[str, Any]:
 
 
 TUNED = Muon(momentum=0.9)
-"""With a learning rate that falls along a line, better than the others; found later."""
+"""Less momentum, for runs whose learning rate decays linearly."""
 
 
 def tuned(peak: float, optimizer: Optimizer = TUNED) -> Phase:
-  """Training with that, or with a pruner around it."""
+  """Training with it, or with a pruner around it, and a linear decay."""
   return Phase(EPOCHS, optimizer, Linear(peak, warmup_epochs=0.5))
 
 

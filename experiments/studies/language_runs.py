@@ -49,21 +49,21 @@ LONG: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Around Muon, three times as long: how near 5× comes to the dense one."""
 
-
 BASE = {"base": tuned(0.05), "gsm": tuned(0.05)}
+"""A dense network, around Muon with less momentum and a linear decay."""
 
-TUNED_5X: dict[str, tuple[str, dict[str, Any]]] = {
+TUNED: dict[str, tuple[str, dict[str, Any]]] = {
   "tuned-sparsify-5x": ("`sparsify`, 5×", {"gsm": tuned_sparsify(0.07)}),
   "tuned-gradual-5x": ("gradual, 5×", {"gsm": tuned_gradual(0.05)}),
 }
-"""Around Muon with another momentum and learning rate, from the first step on."""
+"""The same recipe, pruned from the first step on."""
 
-AFTER: dict[str, tuple[str, dict[str, Any]]] = {
+CONTINUED: dict[str, tuple[str, dict[str, Any]]] = {
   "after-sparsify-5x": ("`sparsify`, 5×", {"gsm": tuned_sparsify(0.05, dense=0.0)}),
   "after-gradual-5x": ("gradual, 5×", {"gsm": tuned_gradual(0.05)}),
   "after-dense": ("dense", {"gsm": tuned(0.05), "density": 1.0}),
 }
-"""From a dense network on, around Muon, in as many steps again."""
+"""The dense network, trained on in as many steps again."""
 
 
 def entries() -> list[Entry]:
@@ -80,14 +80,12 @@ def entries() -> list[Entry]:
       numbers = {"density": 1 / 5, **numbers, "seed": seed}
       numbers = lasting(LONG_EPOCHS, numbers)
       result.append(Entry(f"{name}-{seed}", PRESET, numbers))
-    base = f"base-{seed}"
-    common = {"seed": seed, "density": 1 / 5, **BASE}
-    result.append(Entry(base, PRESET, {**common, "gsm.epochs": 0}))
-    for name, (_, changes) in TUNED_5X.items():
-      numbers = {"seed": seed, "density": 1 / 5, **changes}
-      result.append(Entry(f"{name}-{seed}", PRESET, numbers))
-    for name, (_, changes) in AFTER.items():
-      numbers = {**common, **changes}
+    common, base = {"seed": seed, "density": 1 / 5}, f"base-{seed}"
+    result.append(Entry(base, PRESET, {**common, **BASE, "gsm.epochs": 0}))
+    for name, (_, numbers) in TUNED.items():
+      result.append(Entry(f"{name}-{seed}", PRESET, {**common, **numbers}))
+    for name, (_, numbers) in CONTINUED.items():
+      numbers = {**common, **BASE, **numbers}
       result.append(Entry(f"{name}-{seed}", PRESET, numbers, base=base))
     for ratio in (10, 5, 20, 2) if seed == 0 else (10, 5):
       common = {"seed": seed, "density": 1 / ratio}

@@ -31,7 +31,7 @@ def falling_density(
     start: the density at first; ``None``: the final one.
     epochs: over which it falls.
     share: of the density to keep, that is the final one.
-    dense_epochs: epochs before that.
+    dense_epochs: epochs before it begins to fall.
   """
   steps, final = round(epochs * task.steps_per_epoch), task.density * share
   if start is None or not steps:
@@ -108,13 +108,10 @@ class Sparsify(Optimizer):
 
   def build(self, task: Task) -> optax.GradientTransformation:
     """The gradient transformation."""
-    density = falling_density(
-      *(task, self.start_density, self.density_epochs),
-      dense_epochs=self.dense_epochs,
-    )
+    start, epochs = self.start_density, self.density_epochs
     return gsm_optax.sparsify(
       self.optimizer.build(task),
-      density,
+      falling_density(task, start, epochs, dense_epochs=self.dense_epochs),
       passive_weight_decay=self._shrinkage(task),
       saliency=self._saliency,
       smoothing=self.smoothing,
@@ -186,7 +183,7 @@ class Gradual(Optimizer):
   every: int = 100
   """Steps between two choices of what goes."""
   dense_epochs: float = 0
-  """Epochs before that."""
+  """Epochs before the density begins to fall."""
 
   def build(self, task: Task) -> optax.GradientTransformation:
     """The gradient transformation."""

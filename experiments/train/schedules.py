@@ -1,4 +1,4 @@
-"""Learning rates: a linear warm-up, then tenfold drops, a cosine or a line.
+"""Learning rates: a linear warm-up, then tenfold drops, a cosine or a linear decay.
 
 A schedule is a dataclass, so that a recipe can name it with its numbers; ``build``
 makes it a function of the step.
@@ -40,35 +40,36 @@ class Drops(Schedule):
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
+class _ToZero(Schedule):
+  """Falls to zero, along a curve that the classes below choose."""
+
+  peak: float
+  """The learning rate after the warm-up."""
+  warmup_epochs: float = 0
+  """Epochs over which it rises from zero, linearly."""
+
+  def build(self, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """``step -> learning rate``."""
+    falling = self._falling(max(epochs * steps_per_epoch, 1))
+    return _warmed_up(falling, self.warmup_epochs, steps_per_epoch)
+
+  @abstractmethod
+  def _falling(self, steps: int) -> optax.Schedule:
+    """Without the warm-up."""
+
+
+class Cosine(_ToZero):
   """Falls along half a cosine to zero."""
 
-  peak: float
-  """The learning rate after the warm-up."""
-  warmup_epochs: float = 0
-  """Epochs over which it rises from zero, linearly."""
-
-  def build(self, epochs: int, steps_per_epoch: int) -> optax.Schedule:
-    """``step -> learning rate``."""
-    steps = max(epochs * steps_per_epoch, 1)
-    falling = optax.cosine_decay_schedule(self.peak, steps)
-    return _warmed_up(falling, self.warmup_epochs, steps_per_epoch)
+  def _falling(self, steps: int) -> optax.Schedule:
+    return optax.cosine_decay_schedule(self.peak, steps)
 
 
-@dataclass(frozen=True)
-class Linear(Schedule):
-  """Falls along a line to zero."""
+class Linear(_ToZero):
+  """Falls linearly to zero."""
 
-  peak: float
-  """The learning rate after the warm-up."""
-  warmup_epochs: float = 0
-  """Epochs over which it rises from zero, linearly."""
-
-  def build(self, epochs: int, steps_per_epoch: int) -> optax.Schedule:
-    """``step -> learning rate``."""
-    steps = max(epochs * steps_per_epoch, 1)
-    falling = optax.linear_schedule(self.peak, 0.0, steps)
-    return _warmed_up(falling, self.warmup_epochs, steps_per_epoch)
+  def _falling(self, steps: int) -> optax.Schedule:
+    return optax.linear_schedule(self.peak, 0.0, steps)
 
 
 def _warmed_up(

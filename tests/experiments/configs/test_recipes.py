@@ -20,10 +20,11 @@ from experiments.configs.recipe import (
   describe,
   flatten,
   numbers,
+  stretched,
 )
 from experiments.train.augmentation import Crop, Flip
 from experiments.train.optimizers import SGD
-from experiments.train.pruners import GSM, FixedGSM
+from experiments.train.pruners import GSM, FixedGSM, Sparsify
 from experiments.train.schedules import Cosine, Drops
 
 RECIPE = Recipe(
@@ -182,6 +183,16 @@ def test_a_copy_differs_in_the_named_numbers_alone():
   assert result.seed == 7
   assert replace(result, gsm=RECIPE.gsm, seed=0) == RECIPE
   assert RECIPE.gsm.schedule.peak == 0.125
+
+
+def test_what_is_counted_in_epochs_is_stretched_with_them():
+  optimizer = Sparsify(SGD(), 0.5, density_epochs=2, dense_epochs=1)
+  recipe = replace(RECIPE, gsm=Phase(4, optimizer, Cosine(0.1, 1)))
+  stretched_optimizer = replace(
+    optimizer, passive_weight_decay=0.25, density_epochs=4, dense_epochs=2
+  )
+  expected = Phase(8, stretched_optimizer, Cosine(0.1, 1))
+  assert stretched(recipe, 8).gsm == expected
 
 
 def test_a_number_that_a_recipe_has_not_cannot_be_changed():
